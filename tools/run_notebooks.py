@@ -1,0 +1,36 @@
+"Execute notebooks in place, so that the committed outputs are those of the committed code."
+import os, sys
+from pathlib import Path
+from execnb.nbio import write_nb
+from execnb.shell import CaptureShell
+from nbdev.clean import clean_nb
+from nbdev.config import get_config
+from nbdev.doclinks import nbglob
+from nbdev.process import NBProcessor
+from fastcore.xtras import working_directory
+
+os.environ.setdefault('IN_TEST', '1')
+
+
+def skipped(cell):
+    "Whether execution leaves the cell alone: `#| eval: false` and the exporting last cell"
+    if cell.cell_type != 'code' or 'nbdev_export'+'(' in cell.source: return True
+    flags = getattr(cell, 'directives_', {}) or {}
+    return flags.get('eval:', [''])[0].lower() == 'false' or bool(set(get_config().tst_flags.split()) & set(flags))
+
+
+def run(path):
+    "Execute the notebook at `path`, clean it and write it back; raises at the first failing cell"
+    nb = NBProcessor(path, process=True).nb
+    shell = CaptureShell(path)
+    with working_directory(path.parent): shell.run_all(nb, exc_stop=True, preproc=skipped)
+    for cell in nb.cells: cell.pop('directives_', None)
+    clean_nb(nb)
+    write_nb(nb, path)
+
+
+if __name__ == '__main__':
+    sys.path.insert(0, str(get_config().config_path))
+    for path in ([Path(a).absolute() for a in sys.argv[1:]] or sorted(Path(p).absolute() for p in nbglob(as_path=True))):
+        print('run', path.name, flush=True)
+        run(path)
