@@ -19,12 +19,20 @@ def skipped(cell):
     return flags.get('eval:', [''])[0].lower() == 'false' or bool(set(get_config().tst_flags.split()) & set(flags))
 
 
+def smallest_picture(output):
+    "Pillow images show themselves as PNG and as JPEG: keep the smaller of the two"
+    pictures = {k: v for k, v in output.get('data', {}).items() if k in ('image/png', 'image/jpeg')}
+    if len(pictures) == 2: del output['data'][max(pictures, key=lambda k: len(pictures[k]))]
+
+
 def run(path):
     "Execute the notebook at `path`, clean it and write it back; raises at the first failing cell"
     nb = NBProcessor(path, process=True).nb
     shell = CaptureShell(path)
     with working_directory(path.parent): shell.run_all(nb, exc_stop=True, preproc=skipped)
-    for cell in nb.cells: cell.pop('directives_', None)
+    for cell in nb.cells:
+        cell.pop('directives_', None)
+        for output in cell.get('outputs', []): smallest_picture(output)
     clean_nb(nb)
     write_nb(nb, path)
 
