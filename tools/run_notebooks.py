@@ -1,5 +1,5 @@
 "Execute notebooks in place, so that the committed outputs are those of the committed code."
-import os, sys
+import base64, io, os, sys
 from pathlib import Path
 from execnb.nbio import write_nb
 from execnb.shell import CaptureShell
@@ -8,6 +8,7 @@ from nbdev.config import get_config
 from nbdev.doclinks import nbglob
 from nbdev.process import NBProcessor
 from fastcore.xtras import working_directory
+from PIL import Image
 
 os.environ.setdefault('IN_TEST', '1')
 
@@ -19,10 +20,17 @@ def skipped(cell):
     return flags.get('eval:', [''])[0].lower() == 'false' or bool(set(get_config().tst_flags.split()) & set(flags))
 
 
-def smallest_picture(output):
-    "Pillow images show themselves as PNG and as JPEG: keep the smaller of the two"
-    pictures = {k: v for k, v in output.get('data', {}).items() if k in ('image/png', 'image/jpeg')}
-    if len(pictures) == 2: del output['data'][max(pictures, key=lambda k: len(pictures[k]))]
+def smallest_picture(output, limit=50_000):
+    "Keep one picture of an output, and store a large PNG (photographs in a figure) as JPEG"
+    data = output.get('data', {})
+    if 'image/png' in data and 'image/jpeg' in data: del data[max('image/png', 'image/jpeg', key=lambda k: len(data[k]))]
+    if len(data.get('image/png', '')) > limit:
+        out = io.BytesIO()
+        Image.open(io.BytesIO(base64.b64decode(data['image/png']))).convert('RGB').save(out, 'JPEG', quality=85)
+        jpeg = base64.b64encode(out.getvalue()).decode()
+        if len(jpeg) < len(data['image/png']):
+            data['image/jpeg'] = jpeg
+            del data['image/png']
 
 
 def run(path):
