@@ -33,10 +33,10 @@ def best_device() -> str:
     if torch.cuda.is_available(): return 'cuda'
     return 'mps' if torch.backends.mps.is_available() else 'cpu'
 
-# %% ../nbs/03_embedding.ipynb #b6c86a42
+# %% ../nbs/03_embedding.ipynb #ab829269
 class Embedder(Feature):
     "An image network as a feature named `clip`: unit vectors, compared by cosine distance 0..2"
-    name, dtype, weight = 'clip', 'float16', .5
+    name, dtype, weight, falloff = 'clip', 'float16', .5, 'even'
     model_name = '' # what `make_embedder` makes the same embedder from
     arch = '' # the network, whatever its weights
     batch_size = 32 # images a forward pass

@@ -45,7 +45,7 @@ class Timing:
         if self.wait > self.model + self.store: return 'disk' if self.read > self.decode else 'decode'
         return 'model' if self.model >= self.store else 'database'
 
-# %% ../nbs/03a_extract.ipynb #c84dd00b
+# %% ../nbs/03a_extract.ipynb #5e531131
 class Extractor:
     "Turns paths into records and features, a batch at a time"
     def __init__(self,
@@ -68,7 +68,7 @@ class Extractor:
             d = decode_or_bad(data, path, max_pixels=self.max_pixels)
             record = ImageRecord(path, len(data), info.st_mtime_ns, hashlib.sha256(data).digest(), d.width, d.height, d.format)
             got = record, [f.prepare(d.image) for f in self.features]
-        except BadImage as bad: return BadImage(path, bad.reason), perf_counter()-start, 0.
+        except BadImage as bad: return BadImage(path, bad.reason, bad.unread), perf_counter()-start, 0.
         except Exception as e: return BadImage(path, f'its features cannot be computed ({type(e).__name__}: {e})'), perf_counter()-start, 0.
         return got, read-start, perf_counter()-read
 

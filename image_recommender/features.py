@@ -11,13 +11,15 @@ from PIL import Image
 # %% auto #0
 __all__ = ['Feature', 'ColorHistogram', 'PHash']
 
-# %% ../nbs/02_features.ipynb #f5e8800c
+# %% ../nbs/02_features.ipynb #903fcc4a
 class Feature:
     "Base class of all metrics: subclasses set the attributes and define `extract` and `distance`"
     name: str = '' # lower-case letters, digits and _; the metric's name in weights and results
     dim: int = 0 # values in a row
     dtype: str = 'float32' # numpy dtype of a row
     weight: float = 0. # default weight in the fusion, 0 or more
+    falloff: str = 'sharp' # how distance becomes evidence: 'sharp' where only small ones mean something, else 'even'; see `fusion`
+    typical: float|None = None # a distance that 1 in 100 unrelated pairs falls below, for libraries too small to measure it
 
     @property
     def signature(self) -> str:
@@ -55,10 +57,10 @@ class Feature:
 
     def __repr__(self): return f'{type(self).__name__}({self.signature})'
 
-# %% ../nbs/02_features.ipynb #deb67796
+# %% ../nbs/02_features.ipynb #8629e145
 class ColorHistogram(Feature):
     "Per-channel RGB histogram, compared by L2 distance; a row is `3*bins` fractions, each channel sums to 1"
-    name, dtype, weight = 'color', 'float32', .3
+    name, dtype, weight, typical = 'color', 'float32', .3, .28
 
     def __init__(self,
                  bins:int=8, # steps per channel; divides 256
@@ -81,10 +83,10 @@ class ColorHistogram(Feature):
         "An image of one flat colour has a histogram, but thousands of blank pages share it"
         return np.asarray(rows).reshape(len(rows), 3, -1).max(2).min(1) < .995
 
-# %% ../nbs/02_features.ipynb #799ccf98
+# %% ../nbs/02_features.ipynb #744571a2
 class PHash(Feature):
     "64-bit perceptual hash (DCT, by the imagehash library) as one uint64, compared by Hamming distance 0..64"
-    name, dim, dtype, weight = 'phash', 1, 'uint64', .2
+    name, dim, dtype, weight, typical = 'phash', 1, 'uint64', .2, 20.
 
     @property
     def signature(self): return 'imagehash-phash-64'

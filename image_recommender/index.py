@@ -16,7 +16,7 @@ from .features import Feature
 
 # %% auto #0
 __all__ = ['FORMAT', 'N_TREES', 'SEED', 'scan', 'nearest', 'measure_recall', 'write_atomic', 'build_generation', 'IndexDamaged',
-           'verify', 'Generation']
+           'verify', 'Generation', 'SearchView']
 
 # %% ../nbs/04_index.ipynb #99cc867f
 def scan(feature:Feature, # whose distance counts
@@ -241,6 +241,70 @@ class Generation:
         "Approximate nearest neighbours by embedding"
         effort = max(self.manifest['annoy']['search_k'], 10*n)
         return np.array(self._annoy.get_nns_by_vector(np.asarray(vector, np.float32), min(n, len(self)), effort), np.int64)
+
+# %% ../nbs/04_index.ipynb #fb1e5368
+class SearchView:
+    "A generation, plus the images newer than it, minus those deleted since; rows are numbered through"
+    def __init__(self,
+                 db:Database, # the truth
+                 generation:Generation|None, # None: everything is delta
+                 features:Iterable[Feature], # the same as for `Generation.open`
+                ):
+        self.generation, self.features = generation, {f.name: f for f in features}
+        ids = db.complete_ids(self.features)
+        old = generation.ids if generation else np.zeros(0, np.int64)
+        delta = ids[~np.isin(ids, old)]
+        self.ids = np.concatenate([old, delta])
+        self.alive = np.concatenate([np.isin(old, ids), np.ones(len(delta), bool)])
+        self._parts = {name: [generation.arrays[name]] if generation else [] for name in self.features}
+        for name in self.features:
+            if len(delta): self._parts[name].append(db.features(delta, name))
+        self._dull = {}
+        self._position = {int(i): p for p, i in enumerate(self.ids)} if len(delta) else None
+
+    def __len__(self): return int(self.alive.sum())
+
+    def position(self, id:int) -> int|None:
+        "Row of an image id"
+        if self._position is not None: p = self._position.get(id)
+        else: # ids of a generation ascend
+            p = int(np.searchsorted(self.ids, id))
+            if p == len(self.ids) or self.ids[p] != id: p = None
+        return p if p is not None and self.alive[p] else None
+
+    def rows(self,
+             name:str, # of a feature
+             positions:np.ndarray, # (n,)
+            ) -> np.ndarray: # (n, dim)
+        "Feature rows at these positions"
+        first = self._parts[name][0]
+        if len(self._parts[name]) == 1: return np.asarray(first[positions])
+        out, old = np.empty((len(positions), first.shape[1]), first.dtype), positions < len(first)
+        out[old] = first[positions[old]]
+        out[~old] = self._parts[name][1][positions[~old]-len(first)]
+        return out
+
+    def scan(self,
+             name:str, # of a feature
+             query:np.ndarray, # (dim,)
+            ) -> np.ndarray: # (all rows,) float32; deleted ones are inf, rows without information nan
+        "Exact distance of `query` to every row"
+        f, parts = self.features[name], self._parts[name]
+        d = np.concatenate([scan(f, query, p) for p in parts])
+        if name not in self._dull: self._dull[name] = ~np.concatenate([f.informative(p) for p in parts])
+        d[self._dull[name]] = np.nan
+        d[~self.alive] = np.inf
+        return d
+
+    def neighbours(self,
+                   query:np.ndarray, # (dim,) embedding
+                   n:int, # how many
+                  ) -> np.ndarray: # positions: Annoy's candidates and the whole delta
+        "Candidates by embedding"
+        g = self.generation
+        near = g.candidates(query, n) if g and g._annoy else np.zeros(0, np.int64)
+        near = np.concatenate([near, np.arange(len(g) if g else 0, len(self.ids))])
+        return near[self.alive[near]]
 
 # %% ../nbs/04_index.ipynb #e70a643c
 #| eval: false

@@ -17,15 +17,16 @@ from PIL import Image, ImageCms, JpegImagePlugin, UnidentifiedImageError
 __all__ = ['DECODE_SIZE', 'MAX_PIXELS', 'BadImage', 'display_name', 'image_extensions', 'find_images', 'to_rgb', 'DecodedImage',
            'decode', 'LoadedImage', 'decode_or_bad', 'read_file', 'load_image', 'as_image']
 
-# %% ../nbs/00_loader.ipynb #a4efb21f
+# %% ../nbs/00_loader.ipynb #344d0183
 class BadImage(Exception):
     "A file that could not be used as an image, and why"
     def __init__(self,
                  path, # the file, or a word such as `'<bytes>'` for images that have no path
                  reason:str, # what is wrong, in words
+                 unread:bool=False, # its content could not be read at all; the image itself may be fine
                 ):
-        super().__init__(path, reason)
-        self.path, self.reason = path, reason
+        super().__init__(path, reason, unread)
+        self.path, self.reason, self.unread = path, reason, unread
 
     def __str__(self): return f'{display_name(self.path)}: {self.reason}'
     def __repr__(self): return f'BadImage({display_name(self.path)!r}, {self.reason!r})'
@@ -160,7 +161,7 @@ def decode(data:bytes, # an image file's content
     if turn >= 5 and turn in _UPRIGHT: width, height = height, width
     return DecodedImage(im, width, height, format)
 
-# %% ../nbs/00_loader.ipynb #8c677e08
+# %% ../nbs/00_loader.ipynb #822cb997
 @dataclass(frozen=True)
 class LoadedImage(DecodedImage):
     "A decoded image with the facts of its file"
@@ -199,7 +200,7 @@ def read_file(path:str|os.PathLike) -> tuple[bytes, os.stat_result]: # content; 
             info = os.fstat(f.fileno())
             if not stat.S_ISREG(info.st_mode): raise BadImage(path, 'not a regular file')
             return f.read(), info
-    except (OSError, ValueError) as e: raise BadImage(path, _reason(e)) from e
+    except (OSError, ValueError) as e: raise BadImage(path, _reason(e), unread=True) from e
 
 def load_image(path:str|os.PathLike, # an image file
                size:int|None=DECODE_SIZE, # shorter side keeps at least this many pixels; None: full size
