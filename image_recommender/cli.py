@@ -133,7 +133,7 @@ def search(images:Annotated[list[str], typer.Argument(help='Query images; severa
             typer.echo(f'saved {output}', err=True)
         raise typer.Exit(NOTHING if not len(results) else SOME_BAD if bad else OK)
 
-# %% ../nbs/20_cli.ipynb #eef22907
+# %% ../nbs/20_cli.ipynb #ab14c81f
 @app.command()
 def demo(folder:Annotated[str, typer.Argument(help='Where to make the demo collection.', metavar='DIR')]='demo',
          model:Model='efficientnet-lite0', # see `make_embedder`
@@ -146,11 +146,12 @@ def demo(folder:Annotated[str, typer.Argument(help='Where to make the demo colle
         rec = ImageRecommender(folder, model=model)
         report = rec.index(progress=sys.stderr.isatty())
         typer.echo(str(report))
-        for query in ('chelsea/chelsea_original.jpg', 'coffee/coffee_original.jpg'):
+        for name in ('chelsea', 'coffee'):
+            query = next(Path(folder, name).glob(f'{name}_original.*'))
             typer.echo(f'\nMost similar to {query}:')
             results = rec.similar(query, k=5)
             _table(results)
-            picture = Path(folder)/f'{Path(query).parent.name}_similar.png'
+            picture = f'{name}_similar.png'
             results.plot().savefig(picture, dpi=120)
             typer.echo(f'saved {picture}')
         typer.echo(f'\nNow try your own:  image_recommender index DIR  and  image_recommender search IMAGE --library DIR')

@@ -3,11 +3,11 @@
     python tools/build_docs.py                   pages in _md/, their configuration in _mkdocs.yml, README.md
     python tools/build_docs.py --readme          only README.md
     python tools/build_docs.py --check-readme    write nothing; exit 1 when README.md is not what the notebook gives
-    mkdocs build --strict -q -f _mkdocs.yml      then turns the pages into _site/
+    mkdocs build --strict -f _mkdocs.yml         then turns the pages into _site/ (with -q it would not count warnings)
 
 No notebook is executed: the outputs are the stored ones, and the API entries describe the exported modules.
 """
-import argparse, ast, base64, functools, importlib, inspect, posixpath, re, shutil, sys
+import argparse, ast, base64, enum, functools, importlib, inspect, itertools, posixpath, re, shutil, sys
 from html import escape
 from pathlib import Path
 import yaml
@@ -41,6 +41,9 @@ class list_symbols(Processor):
         classes = {d.name: d for c in self.nb.cells for d in c.parsed_() or [] if isinstance(d, ast.ClassDef)}
         by_hand = {name for c in self.nb.cells if not c.get('has_sd') for name in shown_names(c)}
         seen = set()
+        # nbdev documents the definitions of a cell last to first
+        runs = [(auto, list(run)) for auto, run in itertools.groupby(self.nb.cells, lambda c: bool(c.get('has_sd')))]
+        self.nb.cells = [cell for auto, run in runs for cell in (reversed(run) if auto else run)]
         for cell in self.nb.cells:
             names = [n for n in shown_names(cell) if not (cell.get('has_sd') and n in by_hand)]
             methods = {n: [f'{n}.{m}' for m in public_methods(classes.get(n))] for n in names}
@@ -95,30 +98,32 @@ def parameter(p):
 
 
 def signature_text(head, params, returns, width=88):
-    "`head(params) -> returns`, one parameter a line when it is long"
+    "`head(params) -> returns`, one parameter a line when it is long; without parentheses for `params=None`"
+    tail = f' -> {returns}' if returns else ''
+    if params is None: return head + tail
     shown = [parameter(p) for p in params]
     kinds = [p.kind for p in params]
     if inspect.Parameter.KEYWORD_ONLY in kinds and inspect.Parameter.VAR_POSITIONAL not in kinds:
         shown.insert(kinds.index(inspect.Parameter.KEYWORD_ONLY), '*')
     positional = kinds.count(inspect.Parameter.POSITIONAL_ONLY)
     if positional: shown.insert(positional, '/')
-    tail = f' -> {returns}' if returns else ''
     line = f'{head}({", ".join(shown)}){tail}'
     return line if len(line) <= width else f'{head}(\n    ' + ',\n    '.join(shown) + f',\n){tail}'
 
 
 def parameter_comments(symbol):
-    "The docment of each parameter; those of a dataclass also from the dataclasses that it extends"
-    layers = [c for c in reversed(symbol.__mro__) if '__dataclass_fields__' in vars(c)] if inspect.isclass(symbol) else []
-    comments = {}
-    for layer in layers or [symbol]: comments.update({k: v for k, v in docments(layer).items() if v})
-    return comments
+    "The docment of each parameter, also those that a dataclass inherits"
+    sources = [symbol]
+    if inspect.isclass(symbol):
+        sources = [c for c in reversed(symbol.__mro__) if '__dataclass_fields__' in vars(c)]
+        if symbol not in sources: sources.append(vars(symbol).get('__init__', symbol))
+    return {name: comment for source in sources for name, comment in docments(source).items() if comment}
 
 
 def parameter_table(params, returns, comments):
     "A Markdown table of the parameters, if any of them has a comment; without its empty columns"
-    if not comments: return ''
-    code = lambda s: f'<code>{escape(s)}</code>'.replace('|', '&#124;') if s else ''
+    if not comments.keys() & {'return', *(p.name for p in params)}: return ''
+    code = lambda s: f'<code>{escape(s, quote=False)}</code>'.replace('|', '&#124;') if s else ''
     rows = [(code(p.name), code(type_name(p.annotation)), code(default_name(p.default)), comments.get(p.name, '')) for p in params]
     if 'return' in comments: rows.append(('**Returns**', code(returns), '', comments['return']))
     columns = [c for c in zip(('Parameter', 'Type', 'Default', 'Details'), *rows) if any(c[1:])]
@@ -147,12 +152,13 @@ def api_entry(name, modules):
     if inspect.isclass(symbol): head, returns = f'class {name}', ''
     else: head = ('async def ' if inspect.iscoroutinefunction(symbol) else 'def ') + name.split('.')[-1]
     if inspect.isclass(owner) and not isinstance(held, staticmethod): params = params[1:]
-    if is_property: head, params = head.replace('def ', 'property '), []
+    if is_property: head = head.replace('def ', 'property ')
+    callable_as_shown = not (is_property or getattr(symbol, '_is_protocol', False) or isinstance(symbol, enum.EnumMeta))
     doc = inspect.cleandoc(symbol.__doc__ or '')
     if doc.startswith(f'{name}('): doc = ''  # what @dataclass writes by itself
     heading = name.replace('_', r'\_')
     entry = [f'{"####" if "." in name else "###"} {heading} {{ #{name.lower()} .api }}', source_link(symbol),
-             fenced(signature_text(head, params, returns), 'python'), doc,
+             fenced(signature_text(head, params if callable_as_shown else None, returns), 'python'), doc,
              parameter_table(params, returns, parameter_comments(symbol))]
     return NbdevLookup().linkify('\n\n'.join(o for o in entry if o))
 

@@ -1,0 +1,62 @@
+# Everything a person, the workflows and .ci/run do. On Windows: make VENV_BIN=.venv/Scripts PYTHON=python
+PYTHON ?= python3
+VENV ?= .venv
+VENV_BIN ?= $(VENV)/bin
+# Tests and demo never ask the model hub: the offline embedder comes with a package.
+export HF_HUB_OFFLINE ?= 1
+
+.PHONY: help demo install dev test check notebooks docs docs-serve readme wheel-test clean
+
+help: ## show this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+$(VENV_BIN)/pip:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: setup.py settings.ini | $(VENV_BIN)/pip
+	$(VENV_BIN)/python -m pip install -q -e .
+	@touch $@
+
+$(VENV)/installed-dev: setup.py settings.ini | $(VENV_BIN)/pip
+	$(VENV_BIN)/python -m pip install -q -e '.[dev]'
+	@touch $@ $(VENV)/installed
+
+install: $(VENV)/installed ## make .venv and install the library
+
+dev: $(VENV)/installed-dev ## the same with everything for development
+
+demo: install ## make the demo collection, index it and search it
+	$(VENV_BIN)/image_recommender demo
+
+test: dev ## everything that must be green: notebooks, tests, docs, README, wheel
+	$(VENV_BIN)/python tools/check_notebooks.py
+	$(VENV_BIN)/nbdev_test --n_workers 2
+	$(VENV_BIN)/python -m pytest -q
+	$(VENV_BIN)/python tools/build_docs.py --check-readme
+	$(MAKE) docs
+	$(MAKE) wheel-test
+
+check: dev ## the quick part: notebooks are clean, exported and pass
+	$(VENV_BIN)/python tools/check_notebooks.py
+	$(VENV_BIN)/nbdev_test --n_workers 2
+
+notebooks: dev ## execute all notebooks in place, clean and export them
+	$(VENV_BIN)/nbdev_export
+	$(VENV_BIN)/python tools/run_notebooks.py
+	$(VENV_BIN)/python tools/build_docs.py --readme
+
+docs: dev ## build the documentation site into _site
+	$(VENV_BIN)/python tools/build_docs.py
+	$(VENV_BIN)/mkdocs build -q --strict -f _mkdocs.yml
+
+docs-serve: docs ## build it and serve it on http://localhost:8000
+	$(VENV_BIN)/python -m http.server -d _site --bind 127.0.0.1 8000
+
+readme: dev ## make README.md from nbs/index.ipynb
+	$(VENV_BIN)/python tools/build_docs.py --readme
+
+wheel-test: dev ## install the wheel alone into a clean environment, with fastcore 2, and run the demo there
+	$(VENV_BIN)/python tools/wheel_test.py
+
+clean: ## remove what can be made again
+	rm -rf _md _site _mkdocs.yml build dist demo *.egg-info
