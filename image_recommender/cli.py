@@ -185,3 +185,7 @@ def _single(command):
 
 def main(): _run(app, ('index', 'search', 'demo'))
 scan_app, index_app, search_app = _single(scan), _single(index), _single(search)
+
+# %% ../nbs/20_cli.ipynb #da28936c
+#| eval: false
+if __name__ == '__main__': main()
