@@ -47,7 +47,7 @@ notebooks: dev ## execute all notebooks in place, clean and export them
 
 docs: dev ## build the documentation site into _site
 	$(VENV_BIN)/python tools/build_docs.py
-	$(VENV_BIN)/mkdocs build -q --strict -f _mkdocs.yml
+	$(VENV_BIN)/mkdocs build --strict -f _mkdocs.yml
 
 docs-serve: docs ## build it and serve it on http://localhost:8000
 	$(VENV_BIN)/python -m http.server -d _site --bind 127.0.0.1 8000

@@ -26,7 +26,7 @@ def evidence(distance:np.ndarray, # any shape; nan: no evidence
     else: raise ValueError(f"a feature's falloff is 'even' or 'sharp', not {shape!r}")
     return np.nan_to_num(e, nan=0.)
 
-# %% ../nbs/05_fusion.ipynb #0c4ad704
+# %% ../nbs/05_fusion.ipynb #fdc404fd
 class Calibration:
     "How distances become evidence: a shape and a scale for each metric"
     def __init__(self, scales:dict[str, dict]): # {metric: {'shape': 'even' or 'sharp', 'scale': distance}}
@@ -55,7 +55,7 @@ class Calibration:
         if feature.falloff == 'even': return float(np.median(d)) if len(d) and np.median(d) > spread/10 else spread
         low = float(np.quantile(d, .01)) if len(d) else 0.
         typical = feature.typical or spread/3
-        return .4*(typical if len(rows) < 100 else max(low, typical/2))
+        return .3*(typical if len(rows) < 100 else max(low, typical/2))
 
     def __repr__(self): return 'Calibration(' + ', '.join(f"{k}: {v['shape']} {v['scale']:.3g}" for k, v in self.scales.items()) + ')'
 
