@@ -1,7 +1,7 @@
 "Execute notebooks in place, so that the committed outputs are those of the committed code."
 import base64, io, os, sys
 from pathlib import Path
-from execnb.nbio import write_nb
+from execnb.nbio import read_nb, write_nb
 from execnb.shell import CaptureShell
 from nbdev.clean import clean_nb
 from nbdev.config import get_config
@@ -35,12 +35,14 @@ def smallest_picture(output, limit=50_000):
 
 def run(path):
     "Execute the notebook at `path`, clean it and write it back; raises at the first failing cell"
-    nb = NBProcessor(path, process=True).nb
+    nb = read_nb(path)
+    executed = NBProcessor(path, process=True).nb # takes the directives out of the cells: only its outputs are kept
     shell = CaptureShell(path)
-    with working_directory(path.parent): shell.run_all(nb, exc_stop=True, preproc=skipped)
-    for cell in nb.cells:
-        cell.pop('directives_', None)
-        for output in cell.get('outputs', []): smallest_picture(output)
+    with working_directory(path.parent): shell.run_all(executed, exc_stop=True, preproc=skipped)
+    for cell, done in zip(nb.cells, executed.cells, strict=True):
+        if cell.cell_type != 'code': continue
+        cell.outputs = done.get('outputs', [])
+        for output in cell.outputs: smallest_picture(output)
     clean_nb(nb)
     write_nb(nb, path)
 
