@@ -62,7 +62,7 @@ def _table(feature:str) -> str:
         raise ValueError(f'{feature!r} cannot name a feature: use lower-case letters, digits and _')
     return f'feature_{feature}'
 
-# %% ../nbs/01_database.ipynb #430b1b2f
+# %% ../nbs/01_database.ipynb #12db022f
 class Database:
     "Images, features, bad files and settings of one library"
     def __init__(self,
@@ -90,6 +90,10 @@ class Database:
         self._db.executescript(_SCHEMA)
 
     def close(self): self._db.close()
+
+    def checkpoint(self):
+        "Move what the write-ahead log holds into the database file, so that this one file is complete"
+        with self._lock: self._db.execute('PRAGMA wal_checkpoint(TRUNCATE)')
 
     @contextmanager
     def transaction(self):

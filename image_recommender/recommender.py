@@ -50,7 +50,7 @@ class IndexReport:
 
     def _repr_markdown_(self): return str(self).replace('\n', '  \n')
 
-# %% ../nbs/07_recommender.ipynb #2f8a9a7b
+# %% ../nbs/07_recommender.ipynb #c38cf452
 Query = 'path | PIL image | array | bytes | id | {metric: row}'
 
 class ImageRecommender:
@@ -99,6 +99,7 @@ class ImageRecommender:
     @cached_property
     def embedder(self) -> Embedder:
         "The network, checked against the one that the store was built with"
+        if self._database is None and not (self.store/'image_metadata.db').exists(): return make_embedder(self.model, self.device)
         db = self._open()
         built_with = db.setting('model')
         if self.model != 'auto' and built_with and self.model not in (built_with, 'offline'): self._other_model(built_with)
@@ -159,6 +160,7 @@ class ImageRecommender:
         self._extract(db, scan, features, todo, progress, report)
         report.bad = len(db.bad)
         self._build(db, features, recall, report)
+        db.checkpoint()
         report.seconds = perf_counter()-start
         return report
 
