@@ -5,7 +5,7 @@
 `--clothing` is a folder with train/CLASS/*.jpg and test/CLASS/*.jpg: each test image asks among the train images, and one
 of the same class is right. `--photos` is a folder of different photographs: every fifth is edited in 23 ways, and each
 edit asks among the originals. The offline embedder is used unless --model names another."""
-import argparse, tempfile, time
+import argparse, time
 from pathlib import Path
 import numpy as np
 from edits import EDITS

@@ -133,7 +133,7 @@ def search(images:Annotated[list[str], typer.Argument(help='Query images; severa
             typer.echo(f'saved {output}', err=True)
         raise typer.Exit(NOTHING if not len(results) else SOME_BAD if bad else OK)
 
-# %% ../nbs/20_cli.ipynb #ab14c81f
+# %% ../nbs/20_cli.ipynb #41c4076a
 @app.command()
 def demo(folder:Annotated[str, typer.Argument(help='Where to make the demo collection.', metavar='DIR')]='demo',
          model:Model='efficientnet-lite0', # see `make_embedder`
@@ -154,7 +154,7 @@ def demo(folder:Annotated[str, typer.Argument(help='Where to make the demo colle
             picture = f'{name}_similar.png'
             results.plot().savefig(picture, dpi=120)
             typer.echo(f'saved {picture}')
-        typer.echo(f'\nNow try your own:  image_recommender index DIR  and  image_recommender search IMAGE --library DIR')
+        typer.echo('\nNow try your own:  image_recommender index DIR  and  image_recommender search IMAGE --library DIR')
 
 # %% ../nbs/20_cli.ipynb #1fd21e86
 def scan(library:Folder, # folder of the collection

@@ -98,7 +98,7 @@ class Embedder(Feature):
     def distance(self, query, rows):
         return np.maximum(1 - np.asarray(rows, np.float32)@np.asarray(query, np.float32), 0)
 
-# %% ../nbs/03_embedding.ipynb #6e04b62a
+# %% ../nbs/03_embedding.ipynb #9c02811d
 DEFAULT_CLIP = 'ViT-B-32/laion2b_s34b_b79k'
 
 class OpenClip(Embedder):
@@ -121,6 +121,9 @@ class OpenClip(Embedder):
     def _load(self):
         import open_clip
         weights, how = cached_weights(self.arch, self.pretrained), {}
+        if not (weights or os.path.isfile(self.pretrained) or hub_reachable()):
+            raise ConnectionError(f'the weights {self.model_name} are not on this disk and the model hub cannot be reached. Connect once, or '
+                                  f"name a checkpoint: model='{self.arch}/path/to/file', or use model='efficientnet-lite0'.")
         if weights: # the file in the cache, with the preprocessing that belongs to its tag: no question to the network
             cfg = open_clip.get_pretrained_cfg(self.arch, self.pretrained)
             how = dict(image_mean=cfg.get('mean'), image_std=cfg.get('std'),

@@ -1,11 +1,11 @@
 "Whole runs on awkward folders: strange names, broken files, interruptions, moved and half-indexed libraries"
-import json, os, shutil, signal, sqlite3, subprocess, sys, threading, time
+import json, os, shutil, sqlite3, subprocess, sys, threading, time
 from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
 from skimage.data import data_dir
-from image_recommender import BadImage, Feature, ImageRecommender, StoreError
+from image_recommender import Feature, ImageRecommender, StoreError
 
 posix = pytest.mark.skipif(os.name == 'nt', reason='Windows allows no such file names')
 

@@ -371,7 +371,7 @@ class Readme(Page):
 
     def prose(self, text):
         text = re.sub(r'(?<=\))\{[^{}\n]*\}', '', super().prose(text))
-        relative = rf'(\]\(|(?:src|href)=")(?!\w+:|[/#])([^)"\s]+)'
+        relative = r'(\]\(|(?:src|href)=")(?!\w+:|[/#])([^)"\s]+)'
         return re.sub(relative, lambda m: m[1] + posixpath.normpath(posixpath.join(cfg.nbs_path.name, m[2])), text)
 
     def href(self, page, anchor): return f'{SITE}/{anchor}' if page == 'index' else f'{SITE}/{page}/{anchor}'
