@@ -1,10 +1,21 @@
 "Finds the images of a collection that look like the ones you give it: CLIP embedding, colour histogram and perceptual hash"
 __version__ = "0.1.0"
-from image_recommender.database import StoreError
-from image_recommender.features import ColorHistogram, Feature, PHash
-from image_recommender.index import IndexDamaged
-from image_recommender.loader import BadImage
-from image_recommender.recommender import ImageRecommender, IndexReport
-from image_recommender.visualize import Match, Results
+from typing import TYPE_CHECKING
+import lazy_loader
 
-__all__ = ['BadImage', 'ColorHistogram', 'Feature', 'ImageRecommender', 'IndexDamaged', 'IndexReport', 'Match', 'PHash', 'Results', 'StoreError']
+# Lazy, so that `python -m image_recommender.index` does not find its module imported already.
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
+    'database': ['StoreError'],
+    'features': ['ColorHistogram', 'Feature', 'PHash'],
+    'index': ['IndexDamaged'],
+    'loader': ['BadImage'],
+    'recommender': ['ImageRecommender', 'IndexReport'],
+    'visualize': ['Match', 'Results']})
+
+if TYPE_CHECKING:
+    from .database import StoreError as StoreError
+    from .features import ColorHistogram as ColorHistogram, Feature as Feature, PHash as PHash
+    from .index import IndexDamaged as IndexDamaged
+    from .loader import BadImage as BadImage
+    from .recommender import ImageRecommender as ImageRecommender, IndexReport as IndexReport
+    from .visualize import Match as Match, Results as Results

@@ -50,7 +50,7 @@ class IndexReport:
 
     def _repr_markdown_(self): return str(self).replace('\n', '  \n')
 
-# %% ../nbs/07_recommender.ipynb #c1aeb6f5
+# %% ../nbs/07_recommender.ipynb #03914cdf
 class ImageRecommender:
     "Finds the images of a folder that look like the ones you give it"
     def __init__(self,
@@ -103,7 +103,11 @@ class ImageRecommender:
         if self.model != 'auto' and built_with and self.model not in (built_with, 'offline'): self._other_model(built_with)
         embedder = make_embedder(built_with if self.model == 'auto' and built_with else self.model, self.device)
         spec = db.declared('clip')
-        if spec and spec['signature'] != embedder.signature: self._other_model(f"{built_with} ({spec['signature']})")
+        if spec and spec['signature'] == 'given': # by from_features: the person who gave them knows their network
+            if self.model == 'auto' or embedder.dim != spec['dim']:
+                raise StoreError(f'{display_name(self.store)} holds embeddings of {spec["dim"]} values that were given to it. To ask with a picture, '
+                                 "name the network that made them with model=; or ask by id, or with {'clip': row}.")
+        elif spec and spec['signature'] != embedder.signature: self._other_model(f"{built_with} ({spec['signature']})")
         return embedder
 
     def _other_model(self, built_with):
@@ -288,6 +292,10 @@ class ImageRecommender:
         positions = positions[~np.isin(positions, own)]
         distances = {n: scans[n][:, positions] if n in scans else
                      np.stack([self._distance(view, n, r[n], positions) for r in rows]) for n in used}
+        known = np.any([np.isfinite(d).any(0) for d in distances.values()], axis=0)
+        positions, distances = positions[known], {n: d[:, known] for n, d in distances.items()}
+        if not len(positions): return Results([], [shown for _, _, shown in asked], 'No image was found: there is none but the query, or the query '
+                                              f'holds no information for {", ".join(used)}, as a blank image does.')
         score, parts = fuse(distances, weights, self._calibration)
         best = nearest(-score, k)
         closest = {n: np.fmin.reduce(d, axis=0) for n, d in distances.items()}
@@ -316,7 +324,7 @@ class ImageRecommender:
                 known = np.where(np.isnan(d), np.inf, d)
                 p = nearest(known, n)
                 near.append(p[np.isfinite(known[p])])
-        return np.unique(np.concatenate(near)) if any(map(len, near)) else everything[:n]
+        return np.unique(np.concatenate(near)).astype(np.int64)
 
     def _query(self, query, names) -> tuple[dict[str, np.ndarray], int|None, object]:
         "Feature rows, id if it is an image of the library, and what to show"
@@ -349,8 +357,10 @@ class ImageRecommender:
         db = self._open()
         if isinstance(query, (int, np.integer)) and not isinstance(query, bool): return db.get(int(query))
         if not isinstance(query, (str, os.PathLike)): return None
-        relative = os.path.relpath(os.path.abspath(self._existing(query)), os.path.abspath(self.root)) if os.path.splitdrive(query)[0] == os.path.splitdrive(self.root)[0] else None
-        return (db.find(relative) if relative else None) or db.find(os.fspath(query))
+        path = self._existing(query)
+        inside = Path(os.path.realpath(path.parent), path.name)
+        if inside.is_relative_to(root := os.path.realpath(self.root)) and (record := db.find(str(inside.relative_to(root)))): return record
+        return None if path.exists() else db.find(os.fspath(query))
 
     def _changed(self, record) -> bool:
         "Whether the file differs from what was indexed; a file that is gone does not"

@@ -21,7 +21,7 @@ def test_index_search_json(photos, sh, tmp_path):
 
 def test_classic_three_steps(photos, sh, tmp_path):
     code, out, err = sh('loader', photos)
-    assert code == 0 and '10 images are known: 10 added' in out, err
+    assert code == 0 and '10 images are known: 10 added' in out and 'RuntimeWarning' not in err, err
     code, out, err = sh('main', photos/'coffee.png', '--library', photos)
     assert code == 1 and 'index()' in err
     code, out, err = sh('index', photos, *OFFLINE)

@@ -102,6 +102,20 @@ def test_query_in_every_form_gives_the_same_answer(photos):
     expected = [(m.id, round(m.score, 4)) for m in rec.similar(photos/'coffee.png', include_self=True)]
     for form in forms: assert [(m.id, round(m.score, 4)) for m in rec.similar(form)] == expected, type(form)
 
+def test_a_path_means_the_file_that_it_names(photos, tmp_path, monkeypatch):
+    rec = library(photos)
+    rec.index(progress=False)
+    shutil.copy(photos/'grass.png', tmp_path/'coffee.png')
+    monkeypatch.chdir(tmp_path)
+    assert rec.similar('coffee.png').paths[0].name == 'grass.png', 'a file in the current folder comes before one of the library'
+    (tmp_path/'coffee.png').unlink()
+    assert rec.similar('coffee.png').paths[0].name == 'mirrored.webp'
+    monkeypatch.chdir(photos/'sub folder')
+    assert rec.similar('kitten.jpg').paths[0].name == 'chelsea.png'
+    if os.name == 'posix':
+        os.symlink(photos, tmp_path/'link')
+        assert photos/'coffee.png' not in rec.similar(tmp_path/'link'/'coffee.png', k=9).paths
+
 def test_default_search_agrees_with_exact(photos):
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(50, 64))
