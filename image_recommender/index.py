@@ -16,7 +16,7 @@ from .features import Feature
 
 # %% auto #0
 __all__ = ['FORMAT', 'N_TREES', 'SEED', 'scan', 'nearest', 'measure_recall', 'write_atomic', 'build_generation', 'IndexDamaged',
-           'verify', 'Generation', 'SearchView']
+           'verify', 'Generation', 'refresh_generation', 'SearchView']
 
 # %% ../nbs/04_index.ipynb #99cc867f
 def scan(feature:Feature, # whose distance counts
@@ -242,7 +242,26 @@ class Generation:
         effort = max(self.manifest['annoy']['search_k'], 10*n)
         return np.array(self._annoy.get_nns_by_vector(np.asarray(vector, np.float32), min(n, len(self)), effort), np.int64)
 
-# %% ../nbs/04_index.ipynb #fb1e5368
+# %% ../nbs/04_index.ipynb #b2928cb2
+def refresh_generation(db:Database, # the truth
+                       features:Iterable[Feature], # what to include
+                       store:str|os.PathLike, # folder of the library's store
+                       recall:float=.95, # wanted recall@10 of Annoy, 0..1
+                       calibrate:Callable|None=None, # see `build_generation`
+                      ) -> Generation|None: # the current one; None: there is nothing to index
+    "Open the current generation, after building a new one if it does not hold what the database holds"
+    features = list(features)
+    ids = db.complete_ids(f.name for f in features)
+    if not len(ids): return None
+    try: current = Generation.open(store, features)
+    except StoreError: current = None # damaged or of other features: built anew
+    if current and set(current.arrays) == {f.name for f in features} and np.array_equal(current.ids, ids) \
+       and current.manifest.get('annoy', {}).get('recall_target', recall) >= recall: return current
+    del current # lets go of the old files, which Windows would not delete while they are mapped
+    build_generation(db, features, store, recall, calibrate)
+    return Generation.open(store, features)
+
+# %% ../nbs/04_index.ipynb #e7d0547e
 class SearchView:
     "A generation, plus the images newer than it, minus those deleted since; rows are numbered through"
     def __init__(self,
@@ -290,17 +309,40 @@ class SearchView:
             ) -> np.ndarray: # (all rows,) float32; deleted ones are inf, rows without information nan
         "Exact distance of `query` to every row"
         f, parts = self.features[name], self._parts[name]
+        if not f.informative(query[None])[0]: return np.where(self.alive, np.nan, np.inf).astype(np.float32)
         d = np.concatenate([scan(f, query, p) for p in parts])
         if name not in self._dull: self._dull[name] = ~np.concatenate([f.informative(p) for p in parts])
         d[self._dull[name]] = np.nan
         d[~self.alive] = np.inf
         return d
 
+    def distances(self,
+                  name:str, # of a feature
+                  query:np.ndarray, # (dim,)
+                  positions:np.ndarray, # (n,)
+                 ) -> np.ndarray: # (n,) float32; nan where query or row holds no information
+        "Exact distance of `query` to some rows"
+        f, rows = self.features[name], self.rows(name, positions)
+        return np.where(f.informative(rows) & f.informative(query[None]), f.distance(query, rows), np.nan)
+
+    def candidates(self,
+                   embeddings:list[np.ndarray], # one (dim,) embedding a query; empty: meaning does not count
+                   scans:dict[str, np.ndarray], # {metric: (queries, all rows)} distances from `scan`
+                   n:int, # how many from each metric for each query
+                  ) -> np.ndarray: # ascending positions
+        "Positions worth an exact score: the nearest by each metric for each query"
+        near = [self.neighbours(e, n) for e in embeddings]
+        for d in (d for rows in scans.values() for d in rows):
+            d = np.where(np.isnan(d), np.inf, d)
+            best = nearest(d, n)
+            near.append(best[np.isfinite(d[best])])
+        return np.unique(np.concatenate(near)) if near else np.zeros(0, np.int64)
+
     def neighbours(self,
                    query:np.ndarray, # (dim,) embedding
                    n:int, # how many
                   ) -> np.ndarray: # positions: Annoy's candidates and the whole delta
-        "Candidates by embedding"
+        "Approximate nearest by embedding"
         g = self.generation
         near = g.candidates(query, n) if g and g._annoy else np.zeros(0, np.int64)
         near = np.concatenate([near, np.arange(len(g) if g else 0, len(self.ids))])

@@ -2,7 +2,7 @@ import os, shutil, subprocess, sys
 from pathlib import Path
 import pytest
 from PIL import Image, ImageOps
-from skimage.data import data_dir
+from importlib.resources import files
 
 os.environ['HF_HUB_OFFLINE'] = '1'
 PHOTOS = ('astronaut.png', 'camera.png', 'chelsea.png', 'coffee.png', 'coins.png', 'grass.png', 'gravel.png', 'rocket.jpg')
@@ -13,7 +13,7 @@ def photos(tmp_path):
     "A folder with ten images, two of them copies of others"
     folder = tmp_path/'photos'
     (folder/'sub folder').mkdir(parents=True)
-    for name in PHOTOS: shutil.copy(Path(data_dir)/name, folder)
+    for name in PHOTOS: shutil.copy(files('skimage')/'data'/name, folder)
     Image.open(folder/'chelsea.png').resize((225, 150)).save(folder/'sub folder'/'kitten.jpg', quality=40)
     ImageOps.mirror(Image.open(folder/'coffee.png')).save(folder/'sub folder'/'mirrored.webp')
     return folder

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from skimage.data import data_dir
+from importlib.resources import files
 from image_recommender import Feature, ImageRecommender, StoreError
 
 posix = pytest.mark.skipif(os.name == 'nt', reason='Windows allows no such file names')
@@ -131,7 +131,7 @@ def test_blank_images_are_no_evidence(tmp_path):
     folder = tmp_path/'scans'
     folder.mkdir()
     for i, grey in enumerate((255, 254, 250, 0, 128)): Image.new('RGB', (300, 400), (grey,)*3).save(folder/f'blank {i}.png')
-    for name in ('coffee.png', 'chelsea.png', 'grass.png'): shutil.copy(Path(data_dir)/name, folder)
+    for name in ('coffee.png', 'chelsea.png', 'grass.png'): shutil.copy(files('skimage')/'data'/name, folder)
     rec = library(folder)
     rec.index(progress=False)
     for m in rec.similar(folder/'blank 0.png', k=7):
