@@ -139,12 +139,12 @@ def check_arrays(paths:list[str], # n paths
         arrays['clip'] = a/np.maximum(np.linalg.norm(a, axis=1, keepdims=True), 1e-12)
     return arrays
 
-# %% ../nbs/07_recommender.ipynb #ad2d3a74
+# %% ../nbs/07_recommender.ipynb #cdaa36dc
 class ImageRecommender:
     "Finds the images of a folder that look like the ones you give it"
     def __init__(self,
                  root:str|os.PathLike='.', # folder of the collection, subfolders included
-                 store:str|os.PathLike|None=None, # where to keep what is known; None: `.image_recommender` in the folder
+                 store:str|os.PathLike|None=None, # where to keep what is known; None: `.image_recommender` in the folder, or the folder if it is a store
                  model:str='auto', # 'auto', 'efficientnet-lite0', or any 'ARCHITECTURE/PRETRAINED' of open_clip; see `make_embedder`
                  weights:Mapping[str, float]|None=None, # of the metrics in the score; None: clip .5, color .3, phash .2
                  features:Iterable[Feature]=(), # metrics of your own, besides these three
@@ -156,13 +156,14 @@ class ImageRecommender:
         if not self.root.is_dir():
             raise NotADirectoryError(f'{display_name(self.root)} is a file; give the folder that it lies in' if self.root.exists()
                                      else f'the folder {display_name(self.root)} does not exist')
-        self.store = Path(store) if store is not None else self.root/'.image_recommender'
+        own_store = self.root if (self.root/'image_metadata.db').exists() else self.root/'.image_recommender'
+        self.store = Path(store) if store is not None else own_store
         self.model, self.device, self.workers, self.max_pixels = model, device, workers, max_pixels
         self.own_features = [ColorHistogram(), PHash(), *features]
         names = ['clip', *(f.name for f in self.own_features)]
         if len(set(names)) < len(names): raise ValueError(f'two metrics have the same name: {", ".join(names)}')
         default = {'clip': Embedder.weight, **{f.name: f.weight for f in self.own_features}}
-        self.weights = check_weights(default if weights is None else weights, names)
+        self.weights, self._weights_chosen = check_weights(default if weights is None else weights, names), weights is not None
         self._database, self._view, self._calibration = None, None, None
 
     # The store
@@ -224,6 +225,7 @@ class ImageRecommender:
             if not len(view): raise StoreError(f'{display_name(self.root)} holds no indexed image yet: call index()')
             known = generation.manifest.get('calibration') if generation else None
             self._calibration = Calibration(known) if known else Calibration.fit(features, {f.name: view.rows(f.name, np.arange(len(view.ids))) for f in features})
+            if not self._weights_chosen and (stored := db.setting('weights')): self.weights = check_weights(stored, self.weights)
             self._view = view
         return self._view
 
@@ -422,13 +424,13 @@ class ImageRecommender:
         if (store/'image_metadata.db').exists(): raise StoreError(f'{display_name(store)} holds a library already')
         arrays = check_arrays(paths, dict(clip=clip, color=color, phash=phash))
         store.mkdir(parents=True, exist_ok=True)
-        weights = kwargs.pop('weights', {n: w for n, w in dict(clip=.5, color=.3, phash=.2).items() if n in arrays})
-        rec = cls(root if root is not None else store, store=store, weights=weights, **kwargs)
+        rec = cls(root if root is not None else store, store=store, **kwargs)
         rec._import(paths, arrays)
         return rec
 
     def _import(self, paths, arrays):
         db = self._open(create=True)
+        db.set_setting('weights', {n: w for n, w in self.weights.items() if n in arrays})
         own = {f.name: f for f in self.own_features}
         for n, a in arrays.items():
             if n == 'clip': db.declare_feature('clip', 'float16', a.shape[1], 'given')
