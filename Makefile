@@ -10,14 +10,14 @@ export HF_HUB_OFFLINE ?= 1
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
-$(VENV_BIN)/pip:
+$(VENV)/pyvenv.cfg:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/installed: setup.py settings.ini | $(VENV_BIN)/pip
+$(VENV)/installed: setup.py settings.ini | $(VENV)/pyvenv.cfg
 	$(VENV_BIN)/python -m pip install -q -e .
 	@touch $@
 
-$(VENV)/installed-dev: setup.py settings.ini | $(VENV_BIN)/pip
+$(VENV)/installed-dev: setup.py settings.ini | $(VENV)/pyvenv.cfg
 	$(VENV_BIN)/python -m pip install -q -e '.[dev]'
 	@touch $@ $(VENV)/installed
 
