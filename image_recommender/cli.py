@@ -15,8 +15,9 @@ from .recommender import ImageRecommender
 
 # %% auto #0
 __all__ = ['OK', 'NOTHING', 'USAGE', 'SOME_BAD', 'CONFIG_KEYS', 'app', 'Library', 'Folder', 'Store', 'Model', 'Device', 'Workers',
-           'scan_app', 'index_app', 'search_app', 'parse_weights', 'find_config', 'load_config', 'index', 'search',
-           'demo', 'scan', 'main']
+           'Limit', 'Recall', 'Reset', 'Images', 'TopK', 'ClipK', 'Weights', 'Visualize', 'Output', 'AsJson', 'Exact',
+           'DemoFolder', 'scan_app', 'index_app', 'search_app', 'parse_weights', 'find_config', 'load_config', 'index',
+           'search', 'demo', 'scan', 'main']
 
 # %% ../nbs/20_cli.ipynb #7106e57b
 OK, NOTHING, USAGE, SOME_BAD = 0, 1, 2, 3
@@ -78,7 +79,21 @@ Model = Annotated[str, typer.Option(help="'auto', 'efficientnet-lite0', or ARCHI
 Device = Annotated[Optional[str], typer.Option(help="'cuda', 'mps' or 'cpu'; default: the best there is.")]
 Workers = Annotated[Optional[int], typer.Option(help='Decoding threads; default: one for each processor.', min=1)]
 
-# %% ../nbs/20_cli.ipynb #822934f3
+# %% ../nbs/20_cli.ipynb #db9bd0b1
+Limit = Annotated[Optional[int], typer.Option(help='Read at most this many files now.', min=1)]
+Recall = Annotated[float, typer.Option(help='Wanted recall@10 of the Annoy index.')]
+Reset = Annotated[bool, typer.Option('--reset', help='Extract everything again.')]
+Images = Annotated[list[str], typer.Argument(help='Query images; several are combined.', metavar='IMAGE')]
+TopK = Annotated[int, typer.Option(help='How many images to find.', min=1)]
+ClipK = Annotated[int, typer.Option(help='Nearest images of each metric that are scored exactly.', min=1)]
+Weights = Annotated[Optional[str], typer.Option(help='For example clip=.5,color=.3,phash=.2.')]
+Visualize = Annotated[bool, typer.Option('--visualize', help='Save a picture of the result.')]
+Output = Annotated[str, typer.Option(help='File of that picture.', metavar='FILE')]
+AsJson = Annotated[bool, typer.Option('--json', help='Print a JSON list.')]
+Exact = Annotated[bool, typer.Option('--exact', help='Score every image.')]
+DemoFolder = Annotated[str, typer.Argument(help='Where to make the demo collection.', metavar='DIR')]
+
+# %% ../nbs/20_cli.ipynb #aa1dc7a0
 def _summary(report, rec):
     typer.echo(str(report))
     for bad in rec.bad[:20]: typer.echo(f'  bad: {bad}')
@@ -89,9 +104,9 @@ def _summary(report, rec):
 def index(library:Folder, # folder of the collection
           store:Store=None, # where to keep the index
           model:Model='auto', # see `make_embedder`
-          limit:Annotated[Optional[int], typer.Option(help='Read at most this many files now.', min=1)]=None,
-          recall:Annotated[float, typer.Option(help='Wanted recall@10 of the Annoy index.')]=.95,
-          reset:Annotated[bool, typer.Option('--reset', help='Extract everything again.')]=False,
+          limit:Limit=None, # read at most this many files now
+          recall:Recall=.95, # wanted recall@10 of the Annoy index, 0..1
+          reset:Reset=False, # extract everything again
           workers:Workers=None, # decoding threads
           device:Device=None, # for the network
          ):
@@ -100,22 +115,22 @@ def index(library:Folder, # folder of the collection
         rec = ImageRecommender(library, store=store, model=model, workers=workers, device=device)
         _summary(rec.index(limit=limit, recall=recall, reset=reset, progress=sys.stderr.isatty()), rec)
 
-# %% ../nbs/20_cli.ipynb #d85af7aa
+# %% ../nbs/20_cli.ipynb #8e7a60d6
 def _table(results):
     for m in results:
         parts = '  '.join(f'{k} {v:.3f}' for k, v in m.contributions.items())
         typer.echo(f'{m.rank:>3}  {m.score:.3f}  {parts}  {display_name(m.path)}')
 
 @app.command()
-def search(images:Annotated[list[str], typer.Argument(help='Query images; several are combined.', metavar='IMAGE...')],
+def search(images:Images, # query images; several are combined
            library:Library='.', # folder of the collection
-           topk:Annotated[int, typer.Option(help='How many images to find.', min=1)]=5,
-           clipk:Annotated[int, typer.Option(help='Nearest images of each metric that are scored exactly.', min=1)]=200,
-           weights:Annotated[Optional[str], typer.Option(help='For example clip=.5,color=.3,phash=.2.')]=None,
-           visualize:Annotated[bool, typer.Option('--visualize', help='Save a picture of the result.')]=False,
-           output:Annotated[str, typer.Option(help='File of that picture.', metavar='FILE')]='similar.png',
-           as_json:Annotated[bool, typer.Option('--json', help='Print a JSON list.')]=False,
-           exact:Annotated[bool, typer.Option('--exact', help='Score every image.')]=False,
+           topk:TopK=5, # how many images to find
+           clipk:ClipK=200, # nearest images of each metric that are scored exactly
+           weights:Weights=None, # 'clip=.5,color=.3,phash=.2'
+           visualize:Visualize=False, # save a picture of the result
+           output:Output='similar.png', # file of that picture
+           as_json:AsJson=False, # print a JSON list
+           exact:Exact=False, # score every image
            store:Store=None, # where the index is
            model:Model='auto', # see `make_embedder`
            device:Device=None, # for the network
@@ -133,9 +148,9 @@ def search(images:Annotated[list[str], typer.Argument(help='Query images; severa
             typer.echo(f'saved {output}', err=True)
         raise typer.Exit(NOTHING if not len(results) else SOME_BAD if bad else OK)
 
-# %% ../nbs/20_cli.ipynb #41c4076a
+# %% ../nbs/20_cli.ipynb #203238c0
 @app.command()
-def demo(folder:Annotated[str, typer.Argument(help='Where to make the demo collection.', metavar='DIR')]='demo',
+def demo(folder:DemoFolder='demo', # where to make the collection
          model:Model='efficientnet-lite0', # see `make_embedder`
         ):
     "Make a small collection, index it and search it: no internet needed."
