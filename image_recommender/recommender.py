@@ -139,7 +139,7 @@ def check_arrays(paths:list[str], # n paths
         arrays['clip'] = a/np.maximum(np.linalg.norm(a, axis=1, keepdims=True), 1e-12)
     return arrays
 
-# %% ../nbs/07_recommender.ipynb #cdaa36dc
+# %% ../nbs/07_recommender.ipynb #94cc2a6f
 class ImageRecommender:
     "Finds the images of a folder that look like the ones you give it"
     def __init__(self,
@@ -158,7 +158,8 @@ class ImageRecommender:
                                      else f'the folder {display_name(self.root)} does not exist')
         own_store = self.root if (self.root/'image_metadata.db').exists() else self.root/'.image_recommender'
         self.store = Path(store) if store is not None else own_store
-        self.model, self.device, self.workers, self.max_pixels = model, device, workers, max_pixels
+        self.model = 'efficientnet-lite0' if model == 'offline' else model
+        self.device, self.workers, self.max_pixels = device, workers, max_pixels
         self.own_features = [ColorHistogram(), PHash(), *features]
         names = ['clip', *(f.name for f in self.own_features)]
         if len(set(names)) < len(names): raise ValueError(f'two metrics have the same name: {", ".join(names)}')
@@ -190,7 +191,7 @@ class ImageRecommender:
         if self._database is None and not (self.store/'image_metadata.db').exists(): return make_embedder(self.model, self.device)
         db = self._open()
         built_with = db.setting('model')
-        if self.model != 'auto' and built_with and self.model not in (built_with, 'offline'): self._other_model(built_with)
+        self._check_model(built_with)
         embedder = make_embedder(built_with if self.model == 'auto' and built_with else self.model, self.device)
         spec = db.declared('clip')
         if spec and spec['signature'] == 'given': # by from_features: the person who gave them knows their network
@@ -199,6 +200,11 @@ class ImageRecommender:
                                  "name the network that made them with model=; or ask by id, or with {'clip': row}.")
         elif spec and spec['signature'] != embedder.signature: self._other_model(f"{built_with} ({spec['signature']})")
         return embedder
+
+    def _check_model(self, built_with):
+        "Refuse another network by its name; whether a checkpoint on disk is the same one shows when it is loaded"
+        by_name = self.model != 'auto' and not os.path.isfile(self.model.partition('/')[2])
+        if by_name and built_with and self.model != built_with: self._other_model(built_with)
 
     def _other_model(self, built_with):
         raise StoreError(f'{display_name(self.store)} was built with the embedder {built_with}, not with {self.model}. Features of two '
@@ -218,6 +224,7 @@ class ImageRecommender:
         "What can be searched now; raises StoreError when that is nothing"
         if self._view is None:
             db = self._open()
+            self._check_model(db.setting('model'))
             features = self._features(db)
             generation = Generation.open(self.store, features) if features else None
             if generation and set(generation.arrays) != {f.name for f in features}: generation = None

@@ -100,6 +100,20 @@ def test_store_elsewhere_leaves_the_folder_alone(photos, tmp_path):
     assert len(rec.similar(photos/'coffee.png')) == 5
     assert sorted(photos.rglob('*')) == before
 
+def test_read_only_store_can_be_searched(photos, monkeypatch):
+    library(photos).index(progress=False)
+    monkeypatch.setattr(os, 'access', lambda path, mode: mode != os.W_OK) # permissions would not bind root
+    rec = ImageRecommender(photos)
+    assert rec.similar(photos/'chelsea.png').paths[0].name == 'kitten.jpg'
+    with pytest.raises(StoreError, match='read-only.*store='): rec.index(progress=False)
+
+def test_moved_checkpoint_is_the_same_model(photos, tiny_clip, tmp_path):
+    ImageRecommender(photos, model=tiny_clip).index(progress=False)
+    shutil.copy(tmp_path/'tiny.pt', tmp_path/'moved.pt')
+    rec = ImageRecommender(photos, model=f'tiny-clip/{tmp_path}/moved.pt')
+    assert rec.similar(Image.open(photos/'chelsea.png'), weights={'phash': 1})[0].score == 1
+    assert rec.similar(Image.open(photos/'chelsea.png')).paths[0].name == 'chelsea.png'
+
 def test_query_in_every_form_gives_the_same_answer(photos):
     rec = library(photos)
     rec.index(progress=False)
