@@ -139,7 +139,7 @@ def check_arrays(paths:list[str], # n paths
         arrays['clip'] = a/np.maximum(np.linalg.norm(a, axis=1, keepdims=True), 1e-12)
     return arrays
 
-# %% ../nbs/07_recommender.ipynb #94cc2a6f
+# %% ../nbs/07_recommender.ipynb #74d2bdcb
 class ImageRecommender:
     "Finds the images of a folder that look like the ones you give it"
     def __init__(self,
@@ -191,7 +191,8 @@ class ImageRecommender:
         if self._database is None and not (self.store/'image_metadata.db').exists(): return make_embedder(self.model, self.device)
         db = self._open()
         built_with = db.setting('model')
-        self._check_model(built_with)
+        checkpoint = os.path.isfile(self.model.partition('/')[2])
+        if built_with and not checkpoint and self.model not in ('auto', built_with): self._other_model(built_with)
         embedder = make_embedder(built_with if self.model == 'auto' and built_with else self.model, self.device)
         spec = db.declared('clip')
         if spec and spec['signature'] == 'given': # by from_features: the person who gave them knows their network
@@ -202,9 +203,9 @@ class ImageRecommender:
         return embedder
 
     def _check_model(self, built_with):
-        "Refuse another network by its name; whether a checkpoint on disk is the same one shows when it is loaded"
-        by_name = self.model != 'auto' and not os.path.isfile(self.model.partition('/')[2])
-        if by_name and built_with and self.model != built_with: self._other_model(built_with)
+        "Refuse another network: by its name, or if it is a checkpoint on disk by its weights"
+        if not built_with or self.model in ('auto', built_with): return
+        self.embedder # the property checks
 
     def _other_model(self, built_with):
         raise StoreError(f'{display_name(self.store)} was built with the embedder {built_with}, not with {self.model}. Features of two '
@@ -252,8 +253,8 @@ class ImageRecommender:
         scan, unlisted = scan_folder(db, self.root)
         report.found = len(scan)
         if reset: self._reset(db)
+        features = self._declare(db, scan)
         if limit is None: report.removed = forget_gone(db, scan, unlisted)
-        features = self._declare(db)
         self._view = None
         self._extract(db, scan, features, limit, progress, report)
         generation = refresh_generation(db, features, self.store, recall, lambda arrays: Calibration.fit(features, arrays).scales)
@@ -283,11 +284,16 @@ class ImageRecommender:
             db.set_setting('model', embedder.model_name)
         self.__dict__['embedder'] = embedder
 
-    def _declare(self, db):
-        "Features with their place in the database; this is where the network is loaded"
+    def _declare(self, db, scan):
+        "The features, with their place in the database; the network is loaded if there is work for it"
+        names = ['clip', *(f.name for f in self.own_features)]
+        if all(map(db.declared, names)) and not scan.find_work(names):
+            self._check_model(db.setting('model'))
+            return self._features(db)
         features = [self.embedder, *self.own_features]
-        for f in features: db.declare_feature(f.name, f.dtype, f.dim, f.signature)
-        db.set_setting('model', self.embedder.model_name)
+        with db.transaction():
+            for f in features: db.declare_feature(f.name, f.dtype, f.dim, f.signature)
+            db.set_setting('model', self.embedder.model_name)
         return features
 
     def _extract(self, db, scan, features, limit, progress, report):
