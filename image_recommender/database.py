@@ -250,7 +250,7 @@ class Database:
         "The files that could not be used, by path"
         return [BadImage(from_blob(p), reason) for p, reason in self._rows('SELECT path, reason FROM bad ORDER BY path')]
 
-# %% ../nbs/01_database.ipynb #83d09e2c
+# %% ../nbs/01_database.ipynb #1b34fd1c
 class Scan:
     "One walk over a folder, compared with what the database knows"
     def __init__(self, db:Database):
@@ -276,7 +276,7 @@ class Scan:
         with self.db._lock:
             self.db._db.executescript(f'''DROP TABLE IF EXISTS temp.todo; CREATE TEMP TABLE todo AS
               SELECT s.path FROM temp.seen s LEFT JOIN images i ON i.path=s.path {joins}
-              WHERE i.id IS NULL OR i.size<>s.size OR i.mtime_ns<>s.mtime_ns{lacks}
+              WHERE i.id IS NULL OR i.size<>s.size OR i.mtime_ns<>s.mtime_ns OR s.path IN (SELECT path FROM bad){lacks}
               ORDER BY s.rowid LIMIT {-1 if limit is None else int(limit)};''')
         return self.db._rows('SELECT count(*) FROM temp.todo')[0][0]
 

@@ -23,7 +23,8 @@ from .loader import MAX_PIXELS, BadImage, as_image, display_name, find_images, i
 from .visualize import Match, Results
 
 # %% auto #0
-__all__ = ['IndexReport', 'scan_folder', 'forget_gone', 'extract_into', 'Asked', 'given_rows', 'check_arrays', 'ImageRecommender']
+__all__ = ['IndexReport', 'scan_folder', 'forget_gone', 'is_changed', 'extract_into', 'Asked', 'given_rows', 'check_arrays',
+           'ImageRecommender']
 
 # %% ../nbs/07_recommender.ipynb #78653d34
 @dataclass
@@ -82,7 +83,15 @@ def forget_gone(db:Database, # of the library
     for b in unlisted: db.add_bad(b)
     return len(gone)
 
-# %% ../nbs/07_recommender.ipynb #9b791665
+# %% ../nbs/07_recommender.ipynb #8a8818a6
+def is_changed(record:ImageRecord, # what the library knows
+               root:Path, # folder of the collection
+              ) -> bool: # False also for a file that is gone
+    "Whether the file differs from what was indexed, by size and modification time"
+    try: info = os.stat(root/record.path)
+    except OSError: return False
+    return record.size > 0 and (info.st_size, info.st_mtime_ns) != (record.size, record.mtime_ns)
+
 def extract_into(db:Database, # of the library
                  extractor:Extractor, # with the features to compute; none: only metadata
                  scan:Scan, # after `find_work`
@@ -96,7 +105,7 @@ def extract_into(db:Database, # of the library
             db.add(batch.records, batch.rows)
             for bad in batch.bad:
                 db.add_bad(bad)
-                if not bad.unread and (old := db.find(bad.path)): db.remove([old.id])
+                if not bad.unread and (old := db.find(bad.path)) and is_changed(old, extractor.root): db.remove([old.id])
         extractor.timing.store += perf_counter()-start
         added += len(batch.records)
         bar.update(len(batch))
@@ -139,7 +148,7 @@ def check_arrays(paths:list[str], # n paths
         arrays['clip'] = a/np.maximum(np.linalg.norm(a, axis=1, keepdims=True), 1e-12)
     return arrays
 
-# %% ../nbs/07_recommender.ipynb #74d2bdcb
+# %% ../nbs/07_recommender.ipynb #b44db015
 class ImageRecommender:
     "Finds the images of a folder that look like the ones you give it"
     def __init__(self,
@@ -360,7 +369,7 @@ class ImageRecommender:
         view = self._searchable()
         if isinstance(query, Mapping): return Asked(given_rows(query, [view.features[n] for n in names]), None, np.full((8, 8), 200, np.uint8))
         record = self._record(query)
-        if record and (position := view.position(record.id)) is not None and not self._changed(record):
+        if record and (position := view.position(record.id)) is not None and not is_changed(record, self.root):
             return Asked({n: view.rows(n, np.array([position]))[0] for n in names}, record.id, self.root/record.path)
         source = self._existing(query) if isinstance(query, (str, os.PathLike)) else query
         if isinstance(source, (int, np.integer)): raise KeyError(f'{source} is not the id of an indexed image')
@@ -382,12 +391,6 @@ class ImageRecommender:
         inside = Path(os.path.realpath(path.parent), path.name)
         if inside.is_relative_to(root := os.path.realpath(self.root)) and (record := db.find(str(inside.relative_to(root)))): return record
         return None if path.exists() else db.find(os.fspath(query))
-
-    def _changed(self, record) -> bool:
-        "Whether the file differs from what was indexed; a file that is gone does not"
-        try: info = os.stat(self.root/record.path)
-        except OSError: return False
-        return (info.st_size, info.st_mtime_ns) != (record.size, record.mtime_ns) and record.size > 0
 
     # What is there
 

@@ -175,6 +175,18 @@ def test_own_metric_joins_an_old_library(photos):
     assert match.path == nearest
     assert 'brightness' in rec.similar(1)[0].contributions
 
+def test_a_faulty_metric_costs_nothing_that_is_stored(photos):
+    class Faulty(Feature):
+        name, dim, weight = 'faulty', 1, .1
+        def extract(self, image): raise RuntimeError('no luck')
+        def distance(self, query, rows): return np.abs(rows[:, 0]-query[0])
+    library(photos).index(progress=False)
+    report = library(photos, features=[Faulty()]).index(progress=False)
+    assert report.bad == 10 and report.total == 0
+    assert len(library(photos)) == 10 and library(photos).similar(photos/'chelsea.png').paths[0].name == 'kitten.jpg'
+    mended = library(photos).index(progress=False)
+    assert (mended.total, mended.bad) == (10, 0)
+
 def test_reset_changes_the_model(photos, tiny_clip):
     rec = library(photos)
     rec.index(progress=False)
