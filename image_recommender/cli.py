@@ -15,9 +15,9 @@ from .recommender import ImageRecommender
 
 # %% auto #0
 __all__ = ['OK', 'NOTHING', 'USAGE', 'SOME_BAD', 'CONFIG_KEYS', 'app', 'Library', 'Folder', 'Store', 'Model', 'Device', 'Workers',
-           'Limit', 'Recall', 'Reset', 'Images', 'TopK', 'ClipK', 'Weights', 'Visualize', 'Output', 'AsJson', 'Exact',
-           'DemoFolder', 'scan_app', 'index_app', 'search_app', 'parse_weights', 'find_config', 'load_config', 'index',
-           'search', 'demo', 'scan', 'main']
+           'Limit', 'Recall', 'Ann', 'Runtime', 'Watch', 'Reset', 'Images', 'TopK', 'ClipK', 'Weights', 'Visualize',
+           'Output', 'AsJson', 'Exact', 'DemoFolder', 'scan_app', 'index_app', 'search_app', 'parse_weights',
+           'find_config', 'load_config', 'index', 'search', 'demo', 'scan', 'main']
 
 # %% ../nbs/20_cli.ipynb #7106e57b
 OK, NOTHING, USAGE, SOME_BAD = 0, 1, 2, 3
@@ -33,8 +33,8 @@ def parse_weights(text:str|None, # 'clip=.5,color=.5'
         except ValueError: raise ValueError(f'{part!r} is no weight; write for example clip=.5,color=.3,phash=.2') from None
     return weights
 
-# %% ../nbs/20_cli.ipynb #d4b241c8
-CONFIG_KEYS = ('library', 'store', 'model', 'topk', 'clipk', 'weights', 'workers', 'limit', 'recall', 'device')
+# %% ../nbs/20_cli.ipynb #6ff778d1
+CONFIG_KEYS = ('library', 'store', 'model', 'topk', 'clipk', 'weights', 'workers', 'limit', 'recall', 'device', 'ann', 'runtime')
 
 def find_config() -> Path|None:
     "The configuration file in use"
@@ -56,7 +56,7 @@ def load_config(path:str|os.PathLike|None, # YAML file; None: no configuration
     if isinstance(config.get('weights'), dict): config['weights'] = ','.join(f'{k}={v}' for k, v in config['weights'].items())
     return {k: str(v) for k, v in config.items()}
 
-# %% ../nbs/20_cli.ipynb #4d0a9b80
+# %% ../nbs/20_cli.ipynb #55478784
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=ImageRecommender.__doc__, rich_markup_mode=None)
 
 class _Sentences:
@@ -65,7 +65,7 @@ class _Sentences:
 
     def __exit__(self, kind, error, trace):
         if isinstance(error, (NotADirectoryError, ValueError)): code = USAGE
-        elif isinstance(error, (StoreError, BadImage, KeyError, OSError, sqlite3.Error)): code = NOTHING
+        elif isinstance(error, (StoreError, BadImage, KeyError, OSError, ImportError, sqlite3.Error)): code = NOTHING
         elif isinstance(error, KeyboardInterrupt):
             error, code = 'interrupted; what was read so far is stored, the same command goes on from there', 130
         else: return
@@ -79,9 +79,12 @@ Model = Annotated[str, typer.Option(help="'auto', 'efficientnet-lite0', or ARCHI
 Device = Annotated[Optional[str], typer.Option(help="'cuda', 'mps' or 'cpu'; default: the best there is.")]
 Workers = Annotated[Optional[int], typer.Option(help='Decoding threads; default: one for each processor.', min=1)]
 
-# %% ../nbs/20_cli.ipynb #db9bd0b1
+# %% ../nbs/20_cli.ipynb #4459ac9b
 Limit = Annotated[Optional[int], typer.Option(help='Read at most this many files now.', min=1)]
-Recall = Annotated[float, typer.Option(help='Wanted recall@10 of the Annoy index.')]
+Recall = Annotated[Optional[float], typer.Option(help='Share of the true ten nearest embeddings that must be found; default: as before, at first .95.')]
+Ann = Annotated[Optional[str], typer.Option(help="What finds them: 'annoy', 'binary', 'exact', 'faiss' or 'auto'; default: as before, at first annoy.")]
+Runtime = Annotated[str, typer.Option(help="What runs the network: 'torch' or 'onnx'; default: as before.")]
+Watch = Annotated[bool, typer.Option('--watch', help='Stay, and keep the library up to date while DIR changes.')]
 Reset = Annotated[bool, typer.Option('--reset', help='Extract everything again.')]
 Images = Annotated[list[str], typer.Argument(help='Query images; several are combined.', metavar='IMAGE')]
 TopK = Annotated[int, typer.Option(help='How many images to find.', min=1)]
@@ -93,26 +96,37 @@ AsJson = Annotated[bool, typer.Option('--json', help='Print a JSON list.')]
 Exact = Annotated[bool, typer.Option('--exact', help='Score every image.')]
 DemoFolder = Annotated[str, typer.Argument(help='Where to make the demo collection.', metavar='DIR')]
 
-# %% ../nbs/20_cli.ipynb #aa1dc7a0
+# %% ../nbs/20_cli.ipynb #b9b3790f
 def _summary(report, rec):
     typer.echo(str(report))
     for bad in rec.bad[:20]: typer.echo(f'  bad: {bad}')
     if report.bad > 20: typer.echo(f'  and {report.bad-20:,} more')
     raise typer.Exit(NOTHING if not report.total else SOME_BAD if report.bad else OK)
 
+def _watch(rec):
+    "Until Ctrl-C, which is how it is meant to end"
+    from image_recommender.watch import watch
+    typer.echo(f'watching {display_name(rec.root)}; stop with Ctrl-C', err=True)
+    try: watch(rec, tell=lambda report: typer.echo(str(report)))
+    except KeyboardInterrupt: raise typer.Exit(OK) from None
+
 @app.command()
 def index(library:Folder, # folder of the collection
           store:Store=None, # where to keep the index
           model:Model='auto', # see `make_embedder`
           limit:Limit=None, # read at most this many files now
-          recall:Recall=.95, # wanted recall@10 of the Annoy index, 0..1
+          recall:Recall=None, # wanted recall@10 of the engine, 0..1
+          ann:Ann=None, # engine, see `image_recommender.ann`
           reset:Reset=False, # extract everything again
           workers:Workers=None, # decoding threads
           device:Device=None, # for the network
+          runtime:Runtime='auto', # of the network
+          watch:Watch=False, # stay and keep it up to date
          ):
     "Read the images of DIR and build the index; again: only what is new or changed."
     with _Sentences():
-        rec = ImageRecommender(library, store=store, model=model, workers=workers, device=device)
+        rec = ImageRecommender(library, store=store, model=model, workers=workers, device=device, ann=ann, runtime=runtime)
+        if watch: _watch(rec)
         _summary(rec.index(limit=limit, recall=recall, reset=reset, progress=sys.stderr.isatty()), rec)
 
 # %% ../nbs/20_cli.ipynb #8e7a60d6

@@ -12,7 +12,7 @@ from .loader import DECODE_SIZE
 # %% auto #0
 __all__ = ['Feature', 'decode_size', 'ColorHistogram', 'PHash']
 
-# %% ../nbs/02_features.ipynb #a3bb6f18
+# %% ../nbs/02_features.ipynb #beb5f55e
 class Feature:
     "Base class of all metrics: subclasses set the attributes and define `extract` and `distance`"
     name: str = '' # lower-case letters, digits and _; the metric's name in weights and results
@@ -51,6 +51,11 @@ class Feature:
         "Distance of one row to many"
         raise NotImplementedError(f'{type(self).__name__} must define distance(query, rows)')
 
+    def row_terms(self,
+                  rows:np.ndarray, # (n, dim)
+                 ) -> np.ndarray|None: # (n,) float32; None: nothing
+        "What `distance` needs of each row whatever the query, if that is worth computing once for all; it is given back as `distance(query, rows, terms)`"
+
     def informative(self,
                     rows:np.ndarray, # (n, dim)
                    ) -> np.ndarray: # (n,) bool
@@ -66,7 +71,7 @@ def decode_size(features, # of one image
     sizes = [f.image_size for f in features]
     return None if None in sizes else max(sizes, default=DECODE_SIZE)
 
-# %% ../nbs/02_features.ipynb #8629e145
+# %% ../nbs/02_features.ipynb #15868de5
 class ColorHistogram(Feature):
     "Per-channel RGB histogram, compared by L2 distance; a row is `3*bins` fractions, each channel sums to 1"
     name, dtype, weight, typical = 'color', 'float32', .3, .28
@@ -84,9 +89,16 @@ class ColorHistogram(Feature):
         counts = np.array(image.histogram(), np.float32).reshape(3, self.bins, -1).sum(2)
         return (counts/counts[0].sum()).ravel()
 
-    def distance(self, query, rows):
+    def row_terms(self, rows):
+        r = np.asarray(rows, np.float32)
+        return (r*r)@np.ones(self.dim, np.float32)
+
+    def distance(self, query, rows, terms=None):
         q, r = np.asarray(query, np.float32), np.asarray(rows, np.float32)
-        return np.sqrt(np.maximum((r*r).sum(1) - 2*(r@q) + q@q, 0))
+        d = r@(-2*q)
+        d += q@q
+        d += self.row_terms(r) if terms is None else terms
+        return np.sqrt(np.maximum(d, 0, out=d), out=d)
 
     def informative(self, rows):
         "An image of one flat colour has a histogram, but thousands of blank pages share it"

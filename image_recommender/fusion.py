@@ -10,21 +10,30 @@ import numpy as np
 from .features import Feature
 
 # %% auto #0
-__all__ = ['evidence', 'Calibration', 'check_weights', 'fuse']
+__all__ = ['evidence', 'falloff', 'Calibration', 'check_weights', 'fuse']
 
-# %% ../nbs/05_fusion.ipynb #4b47afcb
+# %% ../nbs/05_fusion.ipynb #eae5689f
 _TAIL = .1
 
 def evidence(distance:np.ndarray, # any shape; nan: no evidence
              shape:str, # 'even' or 'sharp'
              scale:float, # distance at which evidence has fallen to its tail ('even') or to 1/e ('sharp')
-            ) -> np.ndarray: # same shape, 0..1; strictly decreasing with distance, 0 for nan
+            ) -> np.ndarray: # same shape and precision, 0..1; strictly decreasing with distance, 0 for nan
     "How much a distance speaks for likeness"
-    x = np.asarray(distance, np.float64)/scale
-    if shape == 'even': e = np.where(x < 1-_TAIL, 1-x, _TAIL*np.exp(-(x-(1-_TAIL))/_TAIL))
-    elif shape == 'sharp': e = np.exp(-x)
-    else: raise ValueError(f"a feature's falloff is 'even' or 'sharp', not {shape!r}")
-    return np.nan_to_num(e, nan=0.)
+    return np.nan_to_num(falloff(np.array(distance, ndmin=0)/scale, shape), nan=0.)
+
+def falloff(x:np.ndarray, # distances divided by their scale; overwritten
+            shape:str, # 'even' or 'sharp'
+           ) -> np.ndarray: # same shape and precision
+    "The curve behind `evidence`, for millions of values: without a copy, and nan stays nan"
+    if shape == 'sharp': return np.exp(np.negative(x, out=x), out=x)
+    if shape != 'even': raise ValueError(f"a feature's falloff is 'even' or 'sharp', not {shape!r}")
+    line = 1-x
+    x -= 1-_TAIL
+    x *= -1/_TAIL
+    np.exp(np.minimum(x, 0, out=x), out=x)
+    x *= _TAIL
+    return np.where(line > _TAIL, line, x)
 
 # %% ../nbs/05_fusion.ipynb #fdc404fd
 class Calibration:
@@ -77,7 +86,7 @@ def check_weights(weights:Mapping[str, float], # {metric: 0 or more}
     if not total > 0: raise ValueError('all weights are 0: at least one metric must count')
     return {n: float(weights.get(n, 0))/total for n in names}
 
-# %% ../nbs/05_fusion.ipynb #2fe5f7b9
+# %% ../nbs/05_fusion.ipynb #b38b26f4
 def fuse(distances:Mapping[str, np.ndarray], # {metric: (queries, n)}; nan: no evidence
          weights:Mapping[str, float], # {metric: share}, see `check_weights`; those not in `distances` take no part
          calibration:Calibration, # of the library
@@ -87,5 +96,5 @@ def fuse(distances:Mapping[str, np.ndarray], # {metric: (queries, n)}; nan: no e
     for name, d in distances.items():
         c = calibration.scales.get(name)
         if c is None: raise ValueError(f'the metric {name!r} is not calibrated: call index()')
-        parts[name] = weights[name]*evidence(d, **c).mean(0)
+        parts[name] = weights[name]*evidence(np.asarray(d, np.float64), **c).mean(0)
     return np.sum(list(parts.values()), axis=0), parts
