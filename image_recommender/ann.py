@@ -14,7 +14,8 @@ from .database import StoreError
 
 # %% auto #0
 __all__ = ['SEED', 'BITS', 'ENGINES', 'EXACT_LIMIT', 'Engine', 'nearest', 'ExactEngine', 'AnnoyEngine', 'random_rotation',
-           'hamming', 'BinaryEngine', 'FaissEngine', 'exact_top', 'tune', 'build_engine', 'check_engine', 'open_engine']
+           'hamming', 'new_array', 'BinaryEngine', 'FaissEngine', 'exact_top', 'tune', 'build_engine', 'check_engine',
+           'open_engine']
 
 # %% ../nbs/03b_ann.ipynb #4c5320be
 class Engine:
@@ -176,7 +177,17 @@ def hamming(words:np.ndarray, # (w, n) uint64: n strings of 64*w bits, a column 
         total = some.astype(np.uint16) if total is None else np.add(total, some.astype(np.uint16), out=total)
     return total
 
-# %% ../nbs/03b_ann.ipynb #781eebdf
+# %% ../nbs/03b_ann.ipynb #09536819
+def new_array(path:Path, # `.npy` file to make
+              dtype, # of its values
+              shape:tuple, # of the array
+             ) -> np.ndarray: # mapped for writing
+    "An array in a file whose room on the disk is taken: writing to a mapped file when the disk is full ends the interpreter"
+    array = open_memmap(path, 'w+', dtype, shape)
+    if hasattr(os, 'posix_fallocate'):
+        with open(path, 'r+b') as f: os.posix_fallocate(f.fileno(), 0, os.fstat(f.fileno()).st_size or 1)
+    return array
+
 def _mean_row(rows, sample=20_000):
     "Mean of the rows, of a sample of them if there are many"
     some = np.linspace(0, len(rows)-1, min(sample, len(rows))).astype(np.int64)
@@ -200,8 +211,8 @@ class BinaryEngine(Engine):
     @classmethod
     def build(cls, rows, folder, recall):
         rotation, mean = random_rotation(rows.shape[1]), _mean_row(rows)
-        bits = open_memmap(folder/cls.files[0], 'w+', np.uint64, (BITS//64, len(rows)))
-        offset = open_memmap(folder/cls.files[1], 'w+', np.float32, (len(rows),))
+        bits = new_array(folder/cls.files[0], np.uint64, (BITS//64, len(rows)))
+        offset = new_array(folder/cls.files[1], np.float32, (len(rows),))
         for start in range(0, len(rows), 8192):
             part = slice(start, start+8192)
             bits[:, part], offset[part] = cls._sign(np.asarray(rows[part], np.float32), rotation, mean)
