@@ -66,7 +66,7 @@ def check_arrays(paths:list[str], # n paths
         arrays['clip'] = a/np.maximum(np.linalg.norm(a, axis=1, keepdims=True), 1e-12)
     return arrays
 
-# %% ../nbs/07_recommender.ipynb #fb5eea38
+# %% ../nbs/07_recommender.ipynb #66bf8f88
 class ImageRecommender:
     "Finds the images of a folder that look like the ones you give it"
     def __init__(self,
@@ -504,3 +504,4 @@ class ImageRecommender:
         for part in chunked(range(len(paths)), 4096):
             db.add([ImageRecord(relative(paths[i]), 0, 0, b'', 0, 0, '') for i in part], {n: a[part] for n, a in arrays.items()})
         self._refresh(db, self._features(db))
+        db.checkpoint()
