@@ -66,7 +66,7 @@ def _table(feature:str) -> str:
         raise ValueError(f'{feature!r} cannot name a feature: use lower-case letters, digits and _')
     return f'feature_{feature}'
 
-# %% ../nbs/01_database.ipynb #e365577b
+# %% ../nbs/01_database.ipynb #84fc4062
 class Database:
     "Images, features, bad files and settings of one library"
     def __init__(self,
@@ -122,11 +122,12 @@ class Database:
                 yield self._db
                 return
             self._db.execute('BEGIN IMMEDIATE')
-            try: yield self._db
+            try:
+                yield self._db
+                self._db.execute('COMMIT') # fails on a full disk
             except BaseException:
-                self._db.execute('ROLLBACK')
+                if self._db.in_transaction: self._db.execute('ROLLBACK')
                 raise
-            self._db.execute('COMMIT')
 
     def _rows(self, sql, *args):
         with self._lock: return self._db.execute(sql, args).fetchall()
