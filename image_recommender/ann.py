@@ -17,7 +17,7 @@ __all__ = ['SEED', 'BITS', 'ENGINES', 'EXACT_LIMIT', 'Engine', 'nearest', 'Exact
            'hamming', 'new_array', 'BinaryEngine', 'FaissEngine', 'exact_top', 'tune', 'build_engine', 'check_engine',
            'open_engine']
 
-# %% ../nbs/03b_ann.ipynb #4c5320be
+# %% ../nbs/03b_ann.ipynb #01b2841e
 class Engine:
     "Nearest neighbours among unit vectors, by cosine distance"
     name: str = '' # what `ann=` calls it
@@ -54,9 +54,10 @@ class Engine:
         raise NotImplementedError
 
     def estimate(self,
-                 query:np.ndarray, # (dim,) unit vector
-                ) -> Callable|None: # start, stop -> (stop-start,) float32 distances; None: this engine cannot
-        "A function that guesses the distance of all rows of a range"
+                 queries:np.ndarray, # (q, dim) unit vectors
+                ) -> Callable: # start, stop -> (q, stop-start) float32 distances; the caller may overwrite them
+        "A function that guesses the distances of all rows of a range, for engines that can (`guesses`)"
+        raise NotImplementedError
 
     def __len__(self): return len(self.rows)
 
@@ -68,7 +69,7 @@ class Engine:
     @property
     def knob(self): return f'{self.effort_name} {self.effort:,}'
 
-# %% ../nbs/03b_ann.ipynb #a6e2cf7f
+# %% ../nbs/03b_ann.ipynb #41c0c3f5
 def nearest(distances:np.ndarray, # (n,)
             n:int, # how many
            ) -> np.ndarray: # positions of the `n` smallest, nearest first, ties by position
@@ -85,11 +86,11 @@ class ExactEngine(Engine):
         super().__init__(rows, folder, about)
         self._wide = np.asarray(rows, np.float32)
 
-    def candidates(self, query, n): return nearest(self.estimate(query)(0, len(self)), n)
+    def candidates(self, query, n): return nearest(self.estimate(query[None])(0, len(self))[0], n)
 
-    def estimate(self, query):
-        q = np.asarray(query, np.float32)
-        return lambda start, stop: 1 - self._wide[start:stop]@q
+    def estimate(self, queries):
+        q = -np.asarray(queries, np.float32)
+        return lambda start, stop: 1 + q@self._wide[start:stop].T
 
     @property
     def knob(self): return 'every row compared'
@@ -150,7 +151,7 @@ class AnnoyEngine(Engine):
     @property
     def knob(self): return f"{self.about['n_trees']} trees and {super().knob}"
 
-# %% ../nbs/03b_ann.ipynb #e2c6390a
+# %% ../nbs/03b_ann.ipynb #35fa7a13
 BITS = 512
 
 def random_rotation(dim:int, # of the space
@@ -163,21 +164,20 @@ def random_rotation(dim:int, # of the space
     return np.concatenate(blocks, 1)[:, :bits].astype(np.float32)
 
 def hamming(words:np.ndarray, # (w, n) uint64: n strings of 64*w bits, a column each
-            query:np.ndarray, # (w,) uint64
-           ) -> np.ndarray: # (n,) uint16
-    "How many bits of each column differ from the query"
-    total, n = None, words.shape[1]
-    differ, count = np.empty(n, np.uint64), np.empty(n, np.uint8)
+            queries:np.ndarray, # (w, q) uint64
+           ) -> np.ndarray: # (q, n) uint16
+    "How many bits of each column differ from each query"
+    total, shape = None, (queries.shape[1], words.shape[1])
+    differ, count, some = np.empty(shape, np.uint64), np.empty(shape, np.uint8), np.empty(shape, np.uint8)
     for first in range(0, len(words), 3): # three counts of at most 64 fit into 8 bits, where adding is fastest
-        some = np.zeros(n, np.uint8)
         for w in range(first, min(first+3, len(words))):
-            np.bitwise_xor(words[w], query[w], out=differ)
-            np.bitwise_count(differ, out=count)
-            some += count
+            np.bitwise_xor(words[w], queries[w][:, None], out=differ)
+            np.bitwise_count(differ, out=some if w == first else count)
+            if w > first: some += count
         total = some.astype(np.uint16) if total is None else np.add(total, some.astype(np.uint16), out=total)
     return total
 
-# %% ../nbs/03b_ann.ipynb #09536819
+# %% ../nbs/03b_ann.ipynb #5407cc9f
 def new_array(path:Path, # `.npy` file to make
               dtype, # of its values
               shape:tuple, # of the array
@@ -225,22 +225,22 @@ class BinaryEngine(Engine):
         "Sign bits (words, n) and products with the mean (n,)"
         return np.packbits((rows-mean)@rotation > 0, axis=1).view(np.uint64).T, rows@mean
 
-    def estimate(self, query):
-        q = np.asarray(query, np.float32)
-        bits, offset = self._sign(q[None], self._rotation, self._mean)
-        radius = np.linalg.norm(q-self._mean)
-        cosine = (radius*np.cos(np.pi*np.arange(BITS+1)/BITS)).astype(np.float32)
-        rest = np.float32(1 + self._square - offset[0])
+    def estimate(self, queries):
+        q = np.asarray(queries, np.float32)
+        bits, offset = self._sign(q, self._rotation, self._mean)
+        radius, rest = np.linalg.norm(q-self._mean, axis=1)[:, None], (1 + self._square - offset)[:, None]
+        cosine = np.cos(np.pi*np.arange(BITS+1)/BITS).astype(np.float32)
         def distances(start, stop):
-            product = cosine.take(hamming(self._bits[:, start:stop], bits[:, 0]))
+            product = cosine.take(hamming(self._bits[:, start:stop], bits))
+            product *= radius
             product *= self._radius[start:stop]
             product += self._offset[start:stop]
             return np.subtract(rest, product, out=product)
         return distances
 
     def candidates(self, query, n):
-        guess = self.estimate(query)
-        rough = np.concatenate([guess(i, min(i+65536, len(self))) for i in range(0, len(self), 65536)])
+        guess = self.estimate(query[None])
+        rough = np.concatenate([guess(i, min(i+16384, len(self)))[0] for i in range(0, len(self), 16384)])
         best = np.sort(nearest(rough, max(self.effort, n)))
         exact = 1 - np.asarray(self.rows[best], np.float32)@np.asarray(query, np.float32)
         return best[nearest(exact, n)]

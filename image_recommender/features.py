@@ -12,7 +12,7 @@ from .loader import DECODE_SIZE
 # %% auto #0
 __all__ = ['Feature', 'decode_size', 'ColorHistogram', 'PHash']
 
-# %% ../nbs/02_features.ipynb #beb5f55e
+# %% ../nbs/02_features.ipynb #80eebbc4
 class Feature:
     "Base class of all metrics: subclasses set the attributes and define `extract` and `distance`"
     name: str = '' # lower-case letters, digits and _; the metric's name in weights and results
@@ -54,7 +54,15 @@ class Feature:
     def row_terms(self,
                   rows:np.ndarray, # (n, dim)
                  ) -> np.ndarray|None: # (n,) float32; None: nothing
-        "What `distance` needs of each row whatever the query, if that is worth computing once for all; it is given back as `distance(query, rows, terms)`"
+        "What `distances` needs of each row whatever the query, if that is worth computing once for a whole library"
+
+    def distances(self,
+                  queries:np.ndarray, # (q, dim)
+                  rows:np.ndarray, # (n, dim)
+                  terms:np.ndarray|None=None, # (n,) from `row_terms`; None: not computed before
+                 ) -> np.ndarray: # (q, n) float32; the caller may overwrite it
+        "`distance` of several rows to many, for searching; overridden where that is faster together"
+        return np.stack([np.array(self.distance(q, rows), np.float32) for q in queries])
 
     def informative(self,
                     rows:np.ndarray, # (n, dim)
@@ -71,7 +79,7 @@ def decode_size(features, # of one image
     sizes = [f.image_size for f in features]
     return None if None in sizes else max(sizes, default=DECODE_SIZE)
 
-# %% ../nbs/02_features.ipynb #15868de5
+# %% ../nbs/02_features.ipynb #c43b4f48
 class ColorHistogram(Feature):
     "Per-channel RGB histogram, compared by L2 distance; a row is `3*bins` fractions, each channel sums to 1"
     name, dtype, weight, typical = 'color', 'float32', .3, .28
@@ -93,10 +101,12 @@ class ColorHistogram(Feature):
         r = np.asarray(rows, np.float32)
         return (r*r)@np.ones(self.dim, np.float32)
 
-    def distance(self, query, rows, terms=None):
-        q, r = np.asarray(query, np.float32), np.asarray(rows, np.float32)
-        d = r@(-2*q)
-        d += q@q
+    def distance(self, query, rows): return self.distances(np.asarray(query)[None], rows)[0]
+
+    def distances(self, queries, rows, terms=None):
+        q, r = np.asarray(queries, np.float32), np.asarray(rows, np.float32)
+        d = (-2*q)@r.T
+        d += self.row_terms(q)[:, None]
         d += self.row_terms(r) if terms is None else terms
         return np.sqrt(np.maximum(d, 0, out=d), out=d)
 
