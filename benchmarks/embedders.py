@@ -70,7 +70,7 @@ def candidates(embedders, pixels):
     for name, e in out.items(): e._rows = rows[name]
     return out
 
-def rates(embedders, pixels, sizes, repeats, seconds=1.):
+def rates(embedders, pixels, sizes, repeats, seconds=.5):
     "{name: {batch size: median images a second}}"
     rounds = {name: {n: [] for n in sizes} for name in embedders}
     for r in range(repeats+1): # the first warms up
