@@ -10,7 +10,7 @@ train images as in retrieval.py. --candidates adds what the library could use an
 import argparse, copy, logging, tempfile, time
 from pathlib import Path
 import numpy as np
-from image_recommender.embedding import Embedder, OpenClip, _onnx_file, _onnx_rows, best_device, make_embedder, onnx_installed, preprocess_of
+from image_recommender.embedding import Embedder, OpenClip, _onnx_file, _onnx_rows, _quiet_open_clip, best_device, make_embedder, onnx_installed, preprocess_of
 from image_recommender.loader import find_images, load_image
 from retrieval import map_at
 
@@ -25,7 +25,7 @@ class RandomClip(OpenClip):
     def _load(self):
         import open_clip, torch
         torch.manual_seed(0)
-        visual = open_clip.create_model(self.arch).visual.eval()
+        with _quiet_open_clip(): visual = open_clip.create_model(self.arch).visual.eval()
         return visual, preprocess_of(visual)
 
 def runtimes(model, device):
