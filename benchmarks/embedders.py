@@ -6,11 +6,11 @@ Each --model is a name that `make_embedder` knows, or an architecture of open_cl
 its speed and the agreement of runtimes, not for its quality. Rates are those of the network only, on photos that are prepared
 already: medians of --repeats rounds in which the runtimes take turns. `eager` is PyTorch on the network as it comes, and the
 cosines are between its rows and the others'. With --clothing (train/CLASS/*.jpg and test/CLASS/*.jpg) test images ask among the
-train images as in retrieval.py."""
-import argparse, time
+train images as in retrieval.py. --candidates adds what the library could use and does not: bfloat16, and 8-bit integers."""
+import argparse, copy, logging, tempfile, time
 from pathlib import Path
 import numpy as np
-from image_recommender.embedding import Embedder, OpenClip, make_embedder, onnx_installed, preprocess_of
+from image_recommender.embedding import Embedder, OpenClip, _onnx_file, _onnx_rows, _quiet_open_clip, best_device, make_embedder, onnx_installed, preprocess_of
 from image_recommender.loader import find_images, load_image
 from retrieval import map_at
 
@@ -25,7 +25,7 @@ class RandomClip(OpenClip):
     def _load(self):
         import open_clip, torch
         torch.manual_seed(0)
-        visual = open_clip.create_model(self.arch).visual.eval()
+        with _quiet_open_clip(): visual = open_clip.create_model(self.arch).visual.eval()
         return visual, preprocess_of(visual)
 
 def runtimes(model, device):
@@ -37,7 +37,40 @@ def runtimes(model, device):
     for embedder in out.values(): embedder.load()
     return out
 
-def rates(embedders, pixels, sizes, repeats, seconds=1.):
+def bfloat16(embedder):
+    "PyTorch with products in bfloat16"
+    import torch
+    def rows(pixels):
+        with torch.autocast(embedder.device.partition(':')[0], torch.bfloat16): return embedder._rows(pixels)
+    return rows
+
+def int8(embedder, pixels):
+    "ONNX Runtime, quantised: the matrix products of a transformer on the fly, convolutions by a calibration on 64 photos"
+    from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_dynamic, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+    class Photos(CalibrationDataReader):
+        batches = iter([{'pixels': np.stack(pixels[i:i+4])} for i in range(0, 64, 4)])
+        def get_next(self): return next(self.batches, None)
+    logging.disable(logging.WARNING)
+    with tempfile.TemporaryDirectory() as tmp:
+        model, ready, small = (Path(tmp)/f'{n}.onnx' for n in ('model', 'ready', 'small'))
+        model.write_bytes(_onnx_file(None, f'{embedder.arch}-{embedder._digest}', embedder.preprocess.size))
+        if embedder.arch.startswith('ViT'): quantize_dynamic(model, small, weight_type=QuantType.QInt8, per_channel=True, op_types_to_quantize=['MatMul', 'Gemm'])
+        else:
+            quant_pre_process(model, ready)
+            quantize_static(ready, small, Photos(), per_channel=True, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+                            op_types_to_quantize=['Conv', 'Clip', 'Add'])
+        logging.disable(logging.NOTSET)
+        return _onnx_rows(small.read_bytes())
+
+def candidates(embedders, pixels):
+    rows = {'bfloat16': bfloat16(embedders['torch'])}
+    if 'onnx' in embedders: rows['int8'] = int8(embedders['onnx'], pixels)
+    out = {name: copy.copy(embedders['torch']) for name in rows}
+    for name, e in out.items(): e._rows = rows[name]
+    return out
+
+def rates(embedders, pixels, sizes, repeats, seconds=.5):
     "{name: {batch size: median images a second}}"
     rounds = {name: {n: [] for n in sizes} for name in embedders}
     for r in range(repeats+1): # the first warms up
@@ -78,15 +111,19 @@ def main():
     p.add_argument('--clothing', type=Path)
     p.add_argument('--model', action='append')
     p.add_argument('--device')
+    p.add_argument('--candidates', action='store_true')
     p.add_argument('--limit', type=int, default=512, help='photos to compare rows on')
     p.add_argument('--repeats', type=int, default=5)
     args = p.parse_args()
-    table, prepared = [], []
+    sizes = (1, 8, 32) if (args.device or best_device()) == 'cpu' else (1, 32, 256)
+    print('| embedder | runtime | ' + ' | '.join(f'images/s, batch of {n}' for n in sizes) + ' | cosine, least | mean | clothing mAP@10 |')
+    print('|---|---|' + '---:|'*(len(sizes)+3), flush=True)
+    prepared = []
     for model in args.model or ['efficientnet-lite0', 'ViT-B-32']:
         embedders = runtimes(model, args.device)
         first = embedders['eager']
-        sizes = (1, 8, 32) if first.device == 'cpu' else (1, 32, 256)
         paths, pixels = folder_pixels(first, args.photos, args.limit)
+        if args.candidates: embedders |= candidates(embedders, pixels)
         images = [load_image(path).image for path in paths[:100]]
         prepared.append(f'{model}: {{:.1f}} ms, transform of open_clip {{:.1f}} ms'.format(*preparation(first, images, args.repeats)))
         speed = rates(embedders, pixels, sizes, args.repeats)
@@ -97,12 +134,8 @@ def main():
             cosine = (unit(e.finish(pixels))*wanted).sum(1)
             quality = f'{clothing_map(e, *sets):.4f}' if sets else ''
             cells = [f'{speed[name][n]:.1f} ({speed[name][n]/speed["eager"][n]:.2f}x)' for n in sizes]
-            table.append(f'| {model} | {name} | ' + ' | '.join(cells) + f' | {cosine.min():.5f} | {cosine.mean():.5f} | {quality} |')
-    print(f'device {first.device}, {len(paths)} photos, {args.repeats} rounds\n')
-    print('| embedder | runtime | ' + ' | '.join(f'images/s, batch of {n}' for n in sizes) + ' | cosine, least | mean | clothing mAP@10 |')
-    print('|---|---|' + '---:|'*(len(sizes)+3))
-    print('\n'.join(table))
-    print('\nPreparing an image:', '; '.join(prepared))
+            print(f'| {model} | {name} | ' + ' | '.join(cells) + f' | {cosine.min():.5f} | {cosine.mean():.5f} | {quality} |', flush=True)
+    print(f'\n{first.device}, {len(paths)} photos, {args.repeats} rounds. Preparing an image:', '; '.join(prepared))
 
 
 if __name__ == '__main__': main()

@@ -95,7 +95,7 @@ def _tower(net, # torch module in eval mode
             return torch.nn.functional.normalize(forward(self.net, x.to(self.dtype)).float(), dim=-1)
     return Tower().eval()
 
-# %% ../nbs/03_embedding.ipynb #2aad0e0c
+# %% ../nbs/03_embedding.ipynb #264fff50
 RUNTIMES = ('torch', 'onnx') # all of them give the same numbers, to a cosine of .9999: what they made may be mixed
 
 def onnx_installed() -> bool:
@@ -113,22 +113,22 @@ def _torch_rows(tower, device):
         with torch.inference_mode(): return tower(batch.to(device, non_blocking=cuda)).cpu().numpy()
     return rows
 
-def _onnx_rows(tower, name, size):
-    "A function from a list of pixels to rows, run by ONNX Runtime on the processors that torch would use"
+def _onnx_rows(model):
+    "A function from a list of pixels to rows, run by ONNX Runtime on as many processors as torch would use"
     import onnxruntime, torch
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = torch.get_num_threads(), 3
-    session = onnxruntime.InferenceSession(_onnx_file(tower, name, size), options, providers=['CPUExecutionProvider'])
+    session = onnxruntime.InferenceSession(model, options, providers=['CPUExecutionProvider'])
     return lambda pixels: session.run(None, {'pixels': np.stack(pixels)})[0]
 
-# %% ../nbs/03_embedding.ipynb #b24a1701
+# %% ../nbs/03_embedding.ipynb #58b2b5d1
 def _cache_folder():
     return Path(os.environ.get('XDG_CACHE_HOME') or Path.home()/'.cache')/'image_recommender'
 
 def _onnx_file(tower, name, size):
     "The network in ONNX format, from the cache if it is there"
     digest = lambda data: hashlib.sha256(data).hexdigest()[:16]
-    folder, name = _cache_folder(), f'{name}-{__version__}'.replace(' ', '-')
+    folder, name = _cache_folder(), f'{name}-{__version__}'
     for path in folder.glob(f'{escape(name)}-{"?"*16}.onnx'):
         with contextlib.suppress(OSError):
             if digest(data := path.read_bytes()) == path.stem[-16:]: return data
@@ -157,7 +157,7 @@ def _export(tower, size):
     if not cosine > .9999: raise ValueError(f'the exported network computes something else (cosine {cosine:.4f})')
     return out.getvalue()
 
-# %% ../nbs/03_embedding.ipynb #bf64a13b
+# %% ../nbs/03_embedding.ipynb #34a088ab
 _loading = threading.Lock()
 
 class Embedder(Feature):
@@ -219,7 +219,7 @@ class Embedder(Feature):
         net = self._fused(net).to(torch.float16 if self.device.startswith('cuda') else torch.float32)
         tower = _tower(net, self._forward, self.preprocess)
         if self.runtime == 'onnx':
-            try: self._rows = _onnx_rows(tower, f'{self.arch}-{self._digest}', self.preprocess.size)
+            try: self._rows = _onnx_rows(_onnx_file(tower, f'{self.arch}-{self._digest}', self.preprocess.size))
             except Exception as e:
                 if self._runtime == 'onnx': raise
                 self.runtime = 'torch'
