@@ -157,7 +157,7 @@ def _export(tower, size):
     if not cosine > .9999: raise ValueError(f'the exported network computes something else (cosine {cosine:.4f})')
     return out.getvalue()
 
-# %% ../nbs/03_embedding.ipynb #34a088ab
+# %% ../nbs/03_embedding.ipynb #568a7a8f
 _loading = threading.Lock()
 
 class Embedder(Feature):
@@ -260,8 +260,12 @@ class Embedder(Feature):
         half = len(pixels)//2
         return np.concatenate([self._embed(pixels[:half]), self._embed(pixels[half:])])
 
-    def distance(self, query, rows):
-        return np.maximum(1 - np.asarray(rows, np.float32)@np.asarray(query, np.float32), 0)
+    def distance(self, query, rows): return self.distances(np.asarray(query)[None], rows)[0]
+
+    def distances(self, queries, rows, terms=None):
+        return np.maximum(1 - np.asarray(queries, np.float32)@np.asarray(rows, np.float32).T, 0)
+
+    def __repr__(self): return f'{type(self).__name__}({self.model_name or self.dim})'
 
 # %% ../nbs/03_embedding.ipynb #ab498272
 DEFAULT_CLIP = 'ViT-B-32/laion2b_s34b_b79k'
