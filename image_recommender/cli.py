@@ -16,8 +16,8 @@ from .recommender import ImageRecommender
 # %% auto #0
 __all__ = ['OK', 'NOTHING', 'USAGE', 'SOME_BAD', 'CONFIG_KEYS', 'app', 'Library', 'Folder', 'Store', 'Model', 'Device', 'Workers',
            'Limit', 'Recall', 'Ann', 'Runtime', 'Watch', 'Reset', 'Images', 'TopK', 'ClipK', 'Weights', 'Visualize',
-           'Output', 'AsJson', 'Exact', 'DemoFolder', 'scan_app', 'index_app', 'search_app', 'parse_weights',
-           'find_config', 'load_config', 'index', 'search', 'demo', 'scan', 'main']
+           'Output', 'AsJson', 'Exact', 'DemoFolder', 'Chosen', 'scan_app', 'index_app', 'search_app', 'parse_weights',
+           'find_config', 'load_config', 'index', 'search', 'add', 'remove', 'demo', 'scan', 'main']
 
 # %% ../nbs/20_cli.ipynb #7106e57b
 OK, NOTHING, USAGE, SOME_BAD = 0, 1, 2, 3
@@ -162,6 +162,27 @@ def search(images:Images, # query images; several are combined
             typer.echo(f'saved {output}', err=True)
         raise typer.Exit(NOTHING if not len(results) else SOME_BAD if bad else OK)
 
+# %% ../nbs/20_cli.ipynb #dd087b26
+Chosen = Annotated[list[str], typer.Argument(help='Images of the library.', metavar='IMAGE')]
+
+@app.command()
+def add(images:Chosen, # files in the folder of the collection
+        library:Library='.', # folder of the collection
+        store:Store=None, # where the index is
+       ):
+    "Take IMAGE in now, without a look at the rest of the folder; also one that was removed."
+    with _Sentences():
+        rec = ImageRecommender(library, store=store)
+        _summary(rec.add(images), rec)
+
+@app.command()
+def remove(images:Chosen, # images of the library
+           library:Library='.', # folder of the collection
+           store:Store=None, # where the index is
+          ):
+    "Take IMAGE out of the library for good; the file stays, and `add` brings it back."
+    with _Sentences(): typer.echo(f'{ImageRecommender(library, store=store).remove(images):,} removed')
+
 # %% ../nbs/20_cli.ipynb #203238c0
 @app.command()
 def demo(folder:DemoFolder='demo', # where to make the collection
@@ -185,7 +206,7 @@ def demo(folder:DemoFolder='demo', # where to make the collection
             typer.echo(f'saved {picture}')
         typer.echo('\nNow try your own:  image_recommender index DIR  and  image_recommender search IMAGE --library DIR')
 
-# %% ../nbs/20_cli.ipynb #1fd21e86
+# %% ../nbs/20_cli.ipynb #cf9aa0d9
 def scan(library:Folder, # folder of the collection
          store:Store=None, # where to keep the database
          workers:Workers=None, # decoding threads
@@ -212,7 +233,7 @@ def _single(command):
     single.command()(command)
     return lambda: _run(single)
 
-def main(): _run(app, ('index', 'search', 'demo'))
+def main(): _run(app, ('index', 'search', 'add', 'remove', 'demo'))
 scan_app, index_app, search_app = _single(scan), _single(index), _single(search)
 
 # %% ../nbs/20_cli.ipynb #da28936c
