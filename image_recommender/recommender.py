@@ -66,7 +66,7 @@ def check_arrays(paths:list[str], # n paths
         arrays['clip'] = a/np.maximum(np.linalg.norm(a, axis=1, keepdims=True), 1e-12)
     return arrays
 
-# %% ../nbs/07_recommender.ipynb #a690c148
+# %% ../nbs/07_recommender.ipynb #a89c1dd3
 class ImageRecommender:
     "Finds the images of a folder that look like the ones you give it"
     def __init__(self,
@@ -128,22 +128,22 @@ class ImageRecommender:
         given = spec and spec['signature'] == 'given' # by from_features: the person who gave them knows their network
         embedder = None
         if not (given and self.model == 'auto'):
-            embedder = make_embedder(built_with if self.model == 'auto' and built_with else self.model, self.device, self._runtime(db))
+            embedder = self._make_embedder(db, built_with if self.model == 'auto' and built_with else self.model)
         if given and (embedder is None or embedder.dim != spec['dim']):
             raise StoreError(f'{display_name(self.store)} holds embeddings of {spec["dim"]} values that were given to it. To ask with a picture, '
                              "name the network that made them with model=; or ask by id, or with {'clip': row}.")
         if spec and not given and spec['signature'] != embedder.signature: self._other_model(f"{built_with} ({spec['signature']})")
         return embedder
 
-    def _runtime(self, db) -> str:
-        "The runtime of the library, unless another is asked for or it is not installed here; that is said"
-        used = db.setting('runtimes', [])
-        if self.runtime != 'auto' or not used: return self.runtime
-        if used[-1] == 'onnx' and not onnx_installed():
-            warnings.warn(f"{display_name(self.store)} was built with the runtime 'onnx', which is not installed here. PyTorch is used instead: its embeddings "
-                          "agree with those to a cosine of .9999. To have it again: pip install 'image_recommender[onnx]'", stacklevel=4)
-            return 'torch'
-        return used[-1] if self.device in (None, 'cpu') or used[-1] == 'torch' else 'auto'
+    def _make_embedder(self, db, model) -> Embedder:
+        "With the runtime of the library, unless another is asked for; a change that nobody asked for is said"
+        used = db.setting('runtimes') or [None]
+        embedder = make_embedder(model, self.device, 'torch' if self.runtime == 'auto' and used[-1] == 'torch' else self.runtime)
+        if self.runtime == 'auto' and used[-1] not in (None, embedder.runtime):
+            hint = '' if onnx_installed() else " To have it again: pip install 'image_recommender[onnx]'"
+            warnings.warn(f'{display_name(self.store)} was built with the runtime {used[-1]!r}; here the network is run by {embedder.runtime!r} on '
+                          f'{embedder.device}. Both compute the same function, up to rounding.{hint}', stacklevel=4)
+        return embedder
 
     def _check_model(self, built_with):
         "Refuse another network: by its name, or if it is a checkpoint on disk by its weights"

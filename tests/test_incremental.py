@@ -167,6 +167,17 @@ def test_without_annoy_sign_bits_are_used(tmp_path, monkeypatch):
     assert rec._searchable().generation.engine.name == 'binary'
     with pytest.raises(StoreError, match='pip install annoy'): ImageRecommender(tmp_path/'store', ann='annoy')
 
+def test_a_change_of_runtime_is_said(photos, monkeypatch):
+    from image_recommender import embedding, recommender
+    rec = library(photos, runtime='torch')
+    rec.index(progress=False)
+    assert rec._open().setting('runtimes') == ['torch'] and rec._searchable().generation.manifest['runtimes'] == ['torch']
+    assert library(photos).embedder.runtime == 'torch', 'whatever is installed by now'
+    rec._open().set_setting('runtimes', ['torch', 'onnx'])
+    for module in (embedding, recommender): monkeypatch.setattr(module, 'onnx_installed', lambda: False)
+    with pytest.warns(UserWarning, match="'onnx'; here the network is run by 'torch' on cpu.*pip install"): library(photos).embedder
+    with pytest.raises(ImportError, match='pip install'): library(photos, runtime='onnx').embedder
+
 def test_an_older_or_foreign_generation_is_built_anew(photos):
     rec = library(photos)
     rec.index(progress=False)
