@@ -15,9 +15,9 @@ from threadpoolctl import ThreadpoolController
 from .database import StoreError
 
 # %% auto #0
-__all__ = ['SEED', 'BITS', 'ENGINES', 'EXACT_LIMIT', 'Engine', 'nearest', 'ExactEngine', 'AnnoyEngine', 'random_rotation',
-           'hamming', 'new_array', 'BinaryEngine', 'FaissEngine', 'one_blas_thread', 'exact_top', 'tune',
-           'build_engine', 'check_engine', 'open_engine']
+__all__ = ['STRETCH', 'SEED', 'BITS', 'ENGINES', 'EXACT_LIMIT', 'Engine', 'nearest', 'ExactEngine', 'Best', 'AnnoyEngine',
+           'random_rotation', 'hamming', 'new_array', 'BinaryEngine', 'FaissEngine', 'one_blas_thread', 'exact_top',
+           'tune', 'build_engine', 'check_engine', 'open_engine']
 
 # %% ../nbs/03b_ann.ipynb #01b2841e
 class Engine:
@@ -96,6 +96,36 @@ class ExactEngine(Engine):
 
     @property
     def knob(self): return 'every row compared'
+
+# %% ../nbs/03b_ann.ipynb #b278f996
+STRETCH = 16_384 # rows
+
+class Best:
+    "The `n` rows with the highest scores of those shown so far"
+    def __init__(self, n:int):
+        self.n, self.floor, self._scores, self._where, self._held = n, np.float32(-np.inf), [], [], 0
+
+    def show(self,
+             scores:np.ndarray, # (m,) float32; -inf: never
+             offset:int, # position of the first
+            ):
+        keep = np.flatnonzero(scores > self.floor)
+        self._scores.append(scores[keep])
+        self._where.append(keep+offset)
+        self._held += len(keep)
+        if self._held > 4*self.n: self._shrink()
+
+    def _shrink(self):
+        scores, where = np.concatenate(self._scores), np.concatenate(self._where)
+        if len(scores) > self.n:
+            top = np.argpartition(-scores, self.n-1)[:self.n]
+            scores, where = scores[top], where[top]
+            self.floor = scores.min()
+        self._scores, self._where, self._held = [scores], [where], len(scores)
+
+    def positions(self) -> np.ndarray: # (up to n,) int64
+        if self._scores: self._shrink()
+        return self._where[0] if self._where else np.zeros(0, np.int64)
 
 # %% ../nbs/03b_ann.ipynb #11c7d65e
 SEED = 42
@@ -179,7 +209,7 @@ def hamming(words:np.ndarray, # (w, n) uint64: n strings of 64*w bits, a column 
         total = some.astype(np.uint16) if total is None else np.add(total, some.astype(np.uint16), out=total)
     return total
 
-# %% ../nbs/03b_ann.ipynb #5407cc9f
+# %% ../nbs/03b_ann.ipynb #f89a99b2
 def new_array(path:Path, # `.npy` file to make
               dtype, # of its values
               shape:tuple, # of the array
@@ -242,8 +272,9 @@ class BinaryEngine(Engine):
 
     def candidates(self, query, n):
         guess = self.estimate(query[None])
-        rough = np.concatenate([guess(i, min(i+16384, len(self)))[0] for i in range(0, len(self), 16384)])
-        best = np.sort(nearest(rough, max(self.effort, n)))
+        top = Best(max(self.effort, n))
+        for i in range(0, len(self), STRETCH): top.show(-guess(i, min(i+STRETCH, len(self)))[0], i)
+        best = np.sort(top.positions())
         exact = 1 - np.asarray(self.rows[best], np.float32)@np.asarray(query, np.float32)
         return best[nearest(exact, n)]
 

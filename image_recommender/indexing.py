@@ -21,7 +21,7 @@ from .loader import BadImage, display_name, find_images, image_extensions
 __all__ = ['IndexReport', 'scan_folder', 'scan_paths', 'unmounted', 'is_changed', 'known_content', 'store_known', 'store_batch',
            'bring_up_to_date']
 
-# %% ../nbs/06a_indexing.ipynb #ce8794a5
+# %% ../nbs/06a_indexing.ipynb #7b115c6f
 @dataclass
 class IndexReport:
     "What a run of indexing did"
@@ -46,6 +46,7 @@ class IndexReport:
         changes = {'added': self.added, 'moved': self.moved, 'removed': self.removed}
         did = [f'{n:,} {what}' for what, n in changes.items() if n or what != 'moved']
         lines = [f'{self.total:,} images can be searched: {", ".join(did)}, {self.bad:,} of {self.found:,} files bad']
+        if self.beside: lines.append(f'{self.beside:,} of them are searched beside the index, until enough have come to build the next')
         if self.missing: lines.append(f'{self.missing:,} images are missing: their folder is there but empty. Is its disk connected? They are kept.')
         if self.added: lines.append(f'{self.seconds:.1f} s, {self.rate:.1f} images/s, limited by {self.limited_by}')
         if self.recall is not None and self.engine != 'exact':
