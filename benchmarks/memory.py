@@ -88,8 +88,9 @@ def open_library(store):
     step('next query', lambda: rec.similar(2))
     print(json.dumps(timed))
 
-def import_figures(repeats=7):
-    code = ("import time; s = time.perf_counter(); import image_recommender; s = time.perf_counter()-s; import sys; "
+def import_figures(statement, repeats=7):
+    "Median of seconds, and which large packages came with it"
+    code = (f"import time; s = time.perf_counter(); {statement}; s = time.perf_counter()-s; import sys; "
             "print(s, *[m for m in ('torch', 'open_clip', 'onnxruntime') if m in sys.modules])")
     found = [subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout.split() for _ in range(repeats)]
     return np.median([float(f[0]) for f in found]), sorted({m for f in found for m in f[1:]})
@@ -129,8 +130,10 @@ def main():
     if args.build: return build(args.build[0], int(args.build[1]), args.build[2])
     if args.open: return open_library(args.open)
     from tables import markdown
-    seconds, loaded = import_figures()
-    print(f'import image_recommender: {seconds:.2f} s (median of 7), which loads {" and ".join(loaded) or "neither torch nor open_clip"}\n')
+    for statement in ('import image_recommender', 'from image_recommender import ImageRecommender'):
+        seconds, loaded = import_figures(statement)
+        print(f'{statement}: {seconds:.2f} s (median of 7), loads {" and ".join(loaded) or "neither torch nor open_clip"}')
+    print()
     table, peaks = indexing(args.sizes, args.engines)
     print(markdown(['engine', 'images', 'private peak, adding, MB', 'building, MB', 'growth', 'resident peak, MB', 'adding, s', 'building, s'], table))
     if args.rows:
