@@ -1,12 +1,12 @@
 """Memory of indexing, of opening a large library, and of `import image_recommender`. Linux only: it reads /proc.
 
-    python benchmarks/memory.py [--sizes 10000 200000] [--engines binary annoy] [--rows 1000000] [--figure memory.svg]
+    python benchmarks/memory.py [--sizes 20000 200000] [--engines binary annoy] [--rows 1000000] [--figure memory.svg]
 
 Indexing: a process streams synthetic features (512-d embedding, histogram, hash) into the database, 4,096 images at a time, and
 then builds the index from it, as `ImageRecommender.index` does. The memory of this process and of its children (Annoy is built
 in one) is read every 20 ms. Private memory is what the system has to hold for the program (RssAnon); resident memory counts
 mapped files as well, which the system can drop whenever it needs the room. Growth is the largest private peak divided by that of
-the smallest library.
+the smallest library, which has to be larger than the engine's working buffers (two stretches of 8,192 rows) for a fair comparison.
 
 Opening: a library of --rows images is built once, and opened in a process of its own. --rows 0 leaves this out."""
 import argparse, json, os, subprocess, sys, tempfile, threading, time
@@ -120,7 +120,7 @@ def draw(sizes, peaks, path):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('--sizes', type=int, nargs='+', default=[10_000, 200_000])
+    p.add_argument('--sizes', type=int, nargs='+', default=[20_000, 200_000])
     p.add_argument('--engines', nargs='+', default=['binary', 'annoy'])
     p.add_argument('--rows', type=int, default=1_000_000)
     p.add_argument('--figure', type=Path)
