@@ -4,9 +4,8 @@
 
 Files: folders of small generated JPEGs (32 x 32 pixels, 1,000 a folder), indexed with a stand-in for the network (an 8 x 8
 thumbnail), so that the figures are those of everything but the network. Then index() again: with nothing new, with --new files
-more, and after a folder of 1,000 was renamed. Runs are those of a process that
-has the library open already, unless it is said; a new process has to start Python as well. --files without
-a number leaves this out.
+more, and after a folder of 1,000 was renamed. Runs are those of a process that has the library open already, unless it is said;
+a new process has to start Python as well. --files without a number leaves this out.
 
 Queries: a library of --rows synthetic images (512-d), and then more of them, which are searched beside the index until the next
 one is built. The queries (--queries, for indexed images) take turns between the states, so that they can be compared. `first
