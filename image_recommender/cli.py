@@ -15,9 +15,9 @@ from .recommender import ImageRecommender
 
 # %% auto #0
 __all__ = ['OK', 'NOTHING', 'USAGE', 'SOME_BAD', 'CONFIG_KEYS', 'app', 'Library', 'Folder', 'Store', 'Model', 'Device', 'Workers',
-           'Limit', 'Recall', 'Ann', 'Runtime', 'Watch', 'Reset', 'Images', 'TopK', 'ClipK', 'Weights', 'Visualize',
-           'Output', 'AsJson', 'Exact', 'DemoFolder', 'Chosen', 'scan_app', 'index_app', 'search_app', 'parse_weights',
-           'find_config', 'load_config', 'index', 'search', 'add', 'remove', 'demo', 'scan', 'main']
+           'Limit', 'Recall', 'Ann', 'Runtime', 'Processes', 'Watch', 'Reset', 'Images', 'TopK', 'ClipK', 'Weights',
+           'Visualize', 'Output', 'AsJson', 'Exact', 'DemoFolder', 'Chosen', 'scan_app', 'index_app', 'search_app',
+           'parse_weights', 'find_config', 'load_config', 'index', 'search', 'add', 'remove', 'demo', 'scan', 'main']
 
 # %% ../nbs/20_cli.ipynb #7106e57b
 OK, NOTHING, USAGE, SOME_BAD = 0, 1, 2, 3
@@ -79,11 +79,12 @@ Model = Annotated[str, typer.Option(help="'auto', 'efficientnet-lite0', or ARCHI
 Device = Annotated[Optional[str], typer.Option(help="'cuda', 'mps' or 'cpu'; default: the best there is.")]
 Workers = Annotated[Optional[int], typer.Option(help='Decoding threads; default: one for each processor.', min=1)]
 
-# %% ../nbs/20_cli.ipynb #4459ac9b
+# %% ../nbs/20_cli.ipynb #8b756f20
 Limit = Annotated[Optional[int], typer.Option(help='Read at most this many files now.', min=1)]
 Recall = Annotated[Optional[float], typer.Option(help='Share of the true ten nearest embeddings that must be found; default: as before, at first .95.')]
 Ann = Annotated[Optional[str], typer.Option(help="What finds them: 'annoy', 'binary', 'exact', 'faiss' or 'auto'; default: as before, at first annoy.")]
 Runtime = Annotated[str, typer.Option(help="What runs the network: 'torch' or 'onnx'; default: as before.")]
+Processes = Annotated[Optional[bool], typer.Option('--processes/--threads', help='Decode in processes, which survive a decoder that crashes, or in threads; default: the faster.')]
 Watch = Annotated[bool, typer.Option('--watch', help='Stay, and keep the library up to date while DIR changes.')]
 Reset = Annotated[bool, typer.Option('--reset', help='Extract everything again.')]
 Images = Annotated[list[str], typer.Argument(help='Query images; several are combined.', metavar='IMAGE')]
@@ -96,7 +97,7 @@ AsJson = Annotated[bool, typer.Option('--json', help='Print a JSON list.')]
 Exact = Annotated[bool, typer.Option('--exact', help='Score every image.')]
 DemoFolder = Annotated[str, typer.Argument(help='Where to make the demo collection.', metavar='DIR')]
 
-# %% ../nbs/20_cli.ipynb #b9b3790f
+# %% ../nbs/20_cli.ipynb #31c8a7a5
 def _summary(report, rec):
     typer.echo(str(report))
     for bad in rec.bad[:20]: typer.echo(f'  bad: {bad}')
@@ -119,13 +120,14 @@ def index(library:Folder, # folder of the collection
           ann:Ann=None, # engine, see `image_recommender.ann`
           reset:Reset=False, # extract everything again
           workers:Workers=None, # decoding threads
+          processes:Processes=None, # decode in processes, not in threads
           device:Device=None, # for the network
           runtime:Runtime='auto', # of the network
           watch:Watch=False, # stay and keep it up to date
          ):
     "Read the images of DIR and build the index; again: only what is new or changed."
     with _Sentences():
-        rec = ImageRecommender(library, store=store, model=model, workers=workers, device=device, ann=ann, runtime=runtime)
+        rec = ImageRecommender(library, store=store, model=model, workers=workers, processes=processes, device=device, ann=ann, runtime=runtime)
         if watch: _watch(rec)
         _summary(rec.index(limit=limit, recall=recall, reset=reset, progress=sys.stderr.isatty()), rec)
 

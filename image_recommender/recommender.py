@@ -66,7 +66,7 @@ def check_arrays(paths:list[str], # n paths
         arrays['clip'] = a/np.maximum(np.linalg.norm(a, axis=1, keepdims=True), 1e-12)
     return arrays
 
-# %% ../nbs/07_recommender.ipynb #353a9bbb
+# %% ../nbs/07_recommender.ipynb #de2ef690
 class ImageRecommender:
     "Finds the images of a folder that look like the ones you give it"
     def __init__(self,
@@ -78,7 +78,8 @@ class ImageRecommender:
                  ann:str|None=None, # what finds the nearest embeddings: 'annoy', 'binary', 'exact', 'faiss' or 'auto'; None: as the library was built, a new one with Annoy
                  runtime:str='auto', # what runs the network: 'torch' or 'onnx'; 'auto': as the library was built
                  device:str|None=None, # 'cuda', 'mps', 'cpu'; None: the best there is
-                 workers:int|None=None, # decoding threads; None: one for each processor
+                 workers:int|None=None, # how many read and decode; None: one for each processor
+                 processes:bool|None=None, # decode in processes, which a decoder that crashes cannot take along; None: where that is faster than threads
                  max_pixels:int=MAX_PIXELS, # larger images are refused, counted after JPEG's cheap downscaling
                 ):
         self.root = Path(root)
@@ -90,7 +91,7 @@ class ImageRecommender:
         self.model = 'efficientnet-lite0' if model == 'offline' else model
         if ann is not None: check_engine(ann)
         if runtime not in ('auto', *RUNTIMES): raise ValueError(f"runtime must be one of {', '.join(map(repr, ('auto', *RUNTIMES)))}, not {runtime!r}")
-        self.device, self.workers, self.max_pixels, self.ann, self.runtime = device, workers, max_pixels, ann, runtime
+        self.device, self.workers, self.processes, self.max_pixels, self.ann, self.runtime = device, workers, processes, max_pixels, ann, runtime
         self.own_features = [ColorHistogram(), PHash(), *features]
         names = ['clip', *(f.name for f in self.own_features)]
         if len(set(names)) < len(names): raise ValueError(f'two metrics have the same name: {", ".join(names)}')
@@ -217,7 +218,7 @@ class ImageRecommender:
     def _bring_up_to_date(self, start, scanned=None, paths=None, limit=None, progress=True):
         db, report = self._open(create=True), IndexReport()
         features = self._declare(db, scanned[0] if scanned else None)
-        extractor = Extractor(features, self.root, self.workers, max_pixels=self.max_pixels)
+        extractor = Extractor(features, self.root, self.workers, max_pixels=self.max_pixels, processes=self.processes)
         bring_up_to_date(db, self.root, extractor, report, limit, paths, progress, scanned)
         generation = self._refresh(db, features)
         if generation:
