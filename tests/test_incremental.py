@@ -190,6 +190,11 @@ def test_an_older_or_foreign_generation_is_built_anew(photos):
     new = library(photos)
     assert new.index(progress=False).total == len(new) == 9
 
+def test_a_run_with_nothing_to_do_is_light(photos):
+    library(photos).index(progress=False)
+    code = f"import sys; from image_recommender import ImageRecommender as R; R({str(photos)!r}).index(progress=False); print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout.strip() == 'False'
+
 def test_import_is_light():
     code = "import sys, image_recommender; image_recommender.ImageRecommender; print([m for m in ('torch', 'open_clip', 'onnxruntime', 'faiss') if m in sys.modules])"
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout.strip() == '[]'
