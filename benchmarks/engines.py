@@ -1,11 +1,12 @@
 """What each engine needs to be built, and what it finds how fast, on synthetic embeddings of 512 values.
 
-    python benchmarks/engines.py [--rows 200000 1000000] [--engines exact binary annoy faiss] [--figure engines.svg]
+    python benchmarks/engines.py [--rows 200000 1000000] [--engines exact binary annoy faiss] [--keep results.json] [--figure engines.svg]
 
-Every engine is built in a process of its own. "Memory" is the peak of private memory while building, child processes
-included, beyond what the process held before; mapped files are the system's to reclaim and do not count. Recall@10 and
+Every engine is built in a process of its own. "Memory" is the peak of private memory while building and opening, child
+processes included, beyond what the process held before; mapped files are the system's to reclaim and do not count. Recall@10 and
 the time of a query (one at a time, one thread of Python) are measured on 200 rows, each left out of its own answer.
-A million rows take about half an hour, nearly all of it for Annoy and Faiss."""
+A million rows take about fifteen minutes, nearly all of it for Annoy and Faiss; with --keep, results are kept in a file, and a
+run with some --engines replaces only theirs."""
 import argparse, json, os, subprocess, sys, tempfile, threading, time
 from pathlib import Path
 import numpy as np
@@ -18,7 +19,8 @@ EFFORTS = {'exact': [1], 'binary': [50, 100, 200, 500, 1000, 2000], 'annoy': [50
 class PeakMemory:
     "Peak of private memory in MB, of this process and its children, sampled every 20 ms (Linux)"
     def __enter__(self):
-        self.start, self.peak, self._stop = self._now(), 0, threading.Event()
+        self.start, self._stop = self._now(), threading.Event()
+        self.peak = self.start
         self._thread = threading.Thread(target=self._watch)
         self._thread.start()
         return self
@@ -26,6 +28,7 @@ class PeakMemory:
     def __exit__(self, *args):
         self._stop.set()
         self._thread.join()
+        self.peak = max(self.peak, self._now())
         self.mb = (self.peak-self.start)/1000
 
     def _watch(self):
@@ -44,10 +47,11 @@ def measure(name, folder, recall):
     "In a process of its own: build, open, ask"
     rows = np.load(folder/'clip.npy', mmap_mode='r')
     kind, start = ENGINES[name], time.perf_counter()
-    with PeakMemory() as memory: about = kind.build(rows, folder, recall)
-    built, start = time.perf_counter()-start, time.perf_counter()
-    engine = kind(rows, folder, about)
-    opened = time.perf_counter()-start
+    with PeakMemory() as memory:
+        about = kind.build(rows, folder, recall)
+        built, start = time.perf_counter()-start, time.perf_counter()
+        engine = kind(rows, folder, about)
+        opened = time.perf_counter()-start
     who = np.sort(np.random.default_rng(1).choice(len(rows), 200, replace=False))
     truth = np.load(folder/'truth.npy')
     points = []
@@ -107,11 +111,15 @@ def main():
     p.add_argument('--rows', type=int, nargs='+', default=[200_000, 1_000_000])
     p.add_argument('--engines', nargs='+', default=list(EFFORTS))
     p.add_argument('--recall', type=float, default=.95)
+    p.add_argument('--keep', type=Path)
     p.add_argument('--figure')
     args = p.parse_args()
     everything = []
     for n in args.rows:
-        everything.append(compare(n, args.engines, args.recall))
+        kept = json.loads(args.keep.read_text()) if args.keep and args.keep.exists() else {}
+        of_n = kept.get(str(n), {}) | {r['name']: r for r in compare(n, args.engines, args.recall)}
+        if args.keep: args.keep.write_text(json.dumps(kept | {str(n): of_n}))
+        everything.append([of_n[name] for name in EFFORTS if name in of_n])
         table(everything[-1], args.recall)
     if args.figure: figure(everything, args.figure)
 

@@ -209,7 +209,7 @@ def hamming(words:np.ndarray, # (w, n) uint64: n strings of 64*w bits, a column 
         total = some.astype(np.uint16) if total is None else np.add(total, some.astype(np.uint16), out=total)
     return total
 
-# %% ../nbs/03b_ann.ipynb #f89a99b2
+# %% ../nbs/03b_ann.ipynb #dce1db62
 def new_array(path:Path, # `.npy` file to make
               dtype, # of its values
               shape:tuple, # of the array
@@ -245,8 +245,8 @@ class BinaryEngine(Engine):
         rotation, mean = random_rotation(rows.shape[1]), _mean_row(rows)
         bits = new_array(folder/cls.files[0], np.uint64, (BITS//64, len(rows)))
         offset = new_array(folder/cls.files[1], np.float32, (len(rows),))
-        for start in range(0, len(rows), 8192):
-            part = slice(start, start+8192)
+        for start in range(0, len(rows), 4096):
+            part = slice(start, start+4096)
             bits[:, part], offset[part] = cls._sign(np.asarray(rows[part], np.float32), rotation, mean)
         np.save(folder/cls.files[2], rotation)
         np.save(folder/cls.files[3], mean)
@@ -312,7 +312,7 @@ class FaissEngine(Engine):
         near = self._index.search(np.asarray(query, np.float32)[None], min(n, len(self)))[1][0]
         return near[near >= 0]
 
-# %% ../nbs/03b_ann.ipynb #7ce1b1e0
+# %% ../nbs/03b_ann.ipynb #c01f1fcb
 @lru_cache
 def _libraries(): return ThreadpoolController()
 
@@ -326,8 +326,8 @@ def exact_top(rows:np.ndarray, # (n, dim)
              ) -> np.ndarray: # (q, k) positions
     "The rows with the largest products, read once for all queries"
     best, where = np.full((len(queries), 0), -np.inf, np.float32), np.zeros((len(queries), 0), np.int64)
-    for i in range(0, len(rows), 8192):
-        part = queries@np.asarray(rows[i:i+8192], np.float32).T
+    for i in range(0, len(rows), 4096):
+        part = queries@np.asarray(rows[i:i+4096], np.float32).T
         best = np.concatenate([best, part], 1)
         where = np.concatenate([where, np.broadcast_to(np.arange(i, i+part.shape[1]), part.shape)], 1)
         keep = np.argpartition(-best, min(k, best.shape[1])-1, 1)[:, :k]
