@@ -11,6 +11,7 @@ import argparse, json, os, subprocess, sys, tempfile, threading, time
 from pathlib import Path
 import numpy as np
 from image_recommender.ann import ENGINES, exact_top, one_blas_thread
+from memory import family, memory
 from synthetic import synthetic
 
 EFFORTS = {'exact': [1], 'binary': [50, 100, 200, 500, 1000, 2000], 'annoy': [500, 2000, 5000, 10000, 20000, 40000], 'faiss': [16, 32, 64, 128, 256]}
@@ -29,25 +30,19 @@ class PeakMemory:
         self._stop.set()
         self._thread.join()
         self.peak = max(self.peak, self._now())
-        self.mb = (self.peak-self.start)/1000
+        self.mb = self.peak-self.start
 
     def _watch(self):
         while not self._stop.wait(.02): self.peak = max(self.peak, self._now())
 
-    def _now(self):
-        total = 0
-        for pid in (os.getpid(), *Path(f'/proc/self/task/{os.getpid()}/children').read_text().split()):
-            try: lines = Path(f'/proc/{pid}/status').read_text().splitlines()
-            except OSError: continue
-            total += sum(int(l.split()[1]) for l in lines if l.startswith('RssAnon'))
-        return total
+    def _now(self): return sum(memory(pid)[0] for pid in family(os.getpid()))
 
 
 def measure(name, folder, recall):
     "In a process of its own: build, open, ask"
     rows = np.load(folder/'clip.npy', mmap_mode='r')
     kind, start = ENGINES[name], time.perf_counter()
-    with PeakMemory() as memory:
+    with PeakMemory() as peak:
         about = kind.build(rows, folder, recall)
         built, start = time.perf_counter()-start, time.perf_counter()
         engine = kind(rows, folder, about)
@@ -65,7 +60,7 @@ def measure(name, folder, recall):
                 times.append(time.perf_counter()-start)
                 hits.append(len(set(found.tolist()) & (set(true.tolist())-{int(w)}))/10)
         points.append((engine.effort, float(np.mean(hits)), 1000*float(np.median(times))))
-    return dict(name=name, rows=len(rows), built=built, memory=memory.mb, opened=opened, size=sum((folder/f).stat().st_size for f in kind.files)/1e6, points=points)
+    return dict(name=name, rows=len(rows), built=built, memory=peak.mb, opened=opened, size=sum((folder/f).stat().st_size for f in kind.files)/1e6, points=points)
 
 def compare(n, engines, recall):
     results = []
