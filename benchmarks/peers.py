@@ -20,8 +20,8 @@ through the network first. imagededup has no query for one image; its column is 
 encodings with sklearn's cosine_similarity, or with its compiled loop over the hashes. `all pairs` is imagededup's find_duplicates
 and similar_many of all images, k=5, divided by the number of images. An idle machine is needed: where other programs take a
 processor, PyTorch's threads wait for each other, and a forward pass of one image was seen to take 120 to 1,100 ms instead of 33 with
---threads 1 (OMP_NUM_THREADS for everybody). The load average before the start is printed. Memory is the peak of resident memory, the largest of a
-contestant's processes."""
+--threads 1 (OMP_NUM_THREADS for everybody). The load average before the start is printed. Memory is the peak of resident memory,
+the largest of a contestant's processes."""
 import argparse, json, logging, os, pickle, resource, shutil, subprocess, sys, tempfile, time, warnings
 from pathlib import Path
 from statistics import median
