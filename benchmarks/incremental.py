@@ -114,7 +114,7 @@ def beside_rows(rows, ann, queries):
 def draw(p50, rows, path):
     figure, (ax,) = new_figure(1)
     ax.plot(DELTAS, p50, marker='o', color='#3b6fb6')
-    ax.set_ylim(0)
+    ax.set_ylim(0, 1.1*max(p50))
     ax.set_title(f'query beside {rows:,} indexed images, ms', fontsize=10, loc='left')
     ax.set_xlabel('images that wait for the next index')
     ax.xaxis.set_major_formatter('{x:,.0f}')

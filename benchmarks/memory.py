@@ -112,7 +112,7 @@ def draw(sizes, peaks, path):
     from tables import new_figure, save_figure
     figure, (ax,) = new_figure(1)
     for engine, values in peaks.items(): ax.plot(sizes, values, marker='o', label=engine)
-    ax.set_ylim(0)
+    ax.set_ylim(0, 1.1*max(map(max, peaks.values())))
     ax.set(xlabel='images', title='peak of private memory while indexing, MB')
     ax.xaxis.set_major_formatter('{x:,.0f}')
     ax.legend(frameon=False)

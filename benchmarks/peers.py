@@ -1,7 +1,7 @@
 """Image Recommender beside imagededup and beside a straightforward script: speed, memory, and what each of them can do.
 
     pip install 'image_recommender[onnx]' imagededup matplotlib
-    python benchmarks/peers.py FOLDER [--limit 300] [--rounds 2] [--figure peers.svg]
+    python benchmarks/peers.py FOLDER [--limit 300] [--rounds 2] [--threads N] [--figure peers.svg]
 
 The first LIMIT images of FOLDER are copied into a temporary folder, and each contestant gets it in a process of its own, ROUNDS
 times in turns; the table shows medians. Networks are loaded before the clock starts. Everybody runs with default settings:
@@ -18,8 +18,10 @@ times in turns; the table shows medians. Networks are loaded before the clock st
 Queries, 50 of each kind: an image of the collection by its path, and the same as a new picture that has to be decoded and go
 through the network first. imagededup has no query for one image; its column is the scan that its own search does for each: of all
 encodings with sklearn's cosine_similarity, or with its compiled loop over the hashes. `all pairs` is imagededup's find_duplicates
-and similar_many of all images, k=5, divided by the number of images. Memory is the peak of resident memory, the largest of a
-contestant's processes."""
+and similar_many of all images, k=5, divided by the number of images. An idle machine is needed: where other programs take a
+processor, PyTorch's threads wait for each other, and a forward pass of one image was seen to take 120 to 1,100 ms instead of 33 with
+--threads 1 (OMP_NUM_THREADS for everybody). The load average before the start is printed. Memory is the peak of resident memory,
+the largest of a contestant's processes."""
 import argparse, json, logging, os, pickle, resource, shutil, subprocess, sys, tempfile, time, warnings
 from pathlib import Path
 from statistics import median
@@ -170,23 +172,25 @@ def main():
     p.add_argument('folder', type=Path)
     p.add_argument('--limit', type=int, default=300)
     p.add_argument('--rounds', type=int, default=2)
+    p.add_argument('--threads', type=int, help='of the networks; default: as each of them chooses')
     p.add_argument('--figure', type=Path)
     p.add_argument('--contestant', help=argparse.SUPPRESS)
     args = p.parse_args()
     if args.contestant: return print(json.dumps(contest(args.contestant, args.folder)))
     from tables import markdown
-    figures = {name: [] for name in CONTESTANTS}
+    figures, load = {name: [] for name in CONTESTANTS}, os.getloadavg()[0]
+    env = dict(os.environ, **({'OMP_NUM_THREADS': str(args.threads)} if args.threads else {}))
     with tempfile.TemporaryDirectory() as images:
         copy_images(args.folder, args.limit, Path(images))
         n = len(os.listdir(images))
         for r in range(args.rounds):
             for name in CONTESTANTS:
                 print(f'round {r+1}: {name}', file=sys.stderr)
-                done = subprocess.run([sys.executable, __file__, images, '--contestant', name], stdout=subprocess.PIPE, text=True)
+                done = subprocess.run([sys.executable, __file__, images, '--contestant', name], stdout=subprocess.PIPE, text=True, env=env)
                 if done.returncode == 0: figures[name].append(json.loads(done.stdout.splitlines()[-1]))
     figures = {name: {k: None if v[0][k] is None else median(f[k] for f in v) for k in v[0]} for name, v in figures.items() if v}
     cell = lambda value, digits: '' if value is None else f'{value:,.{digits}f}'
-    print(f'{n:,} images, {args.rounds} rounds, {os.cpu_count()} processors\n')
+    print(f'{n:,} images, {args.rounds} rounds, {os.cpu_count()} processors, load average before {load:.1f}' + (f', {args.threads} threads' if args.threads else '') + '\n')
     print(markdown(['', 'indexing, images/s', 'query, indexed image, ms', 'query, new picture, ms', 'all pairs, ms an image', 'peak memory, MB', 'what it does'],
                    [[name, cell(f['index'], 1), cell(f['stored'], 2), cell(f['new'], 1), cell(f['pairs'], 2), cell(f['memory'], 0), CONTESTANTS[name][1]]
                     for name, f in figures.items()], text=(0, 6)))
