@@ -9,7 +9,7 @@ mapped files as well, which the system can drop whenever it needs the room. Grow
 the smallest library, which has to be larger than the engine's working buffers (two stretches of 8,192 rows) for a fair comparison.
 
 Opening: a library of --rows images is built once, and opened in a process of its own. --rows 0 leaves this out."""
-import argparse, json, os, subprocess, sys, tempfile, threading, time
+import argparse, json, subprocess, sys, tempfile, threading, time
 from pathlib import Path
 import numpy as np
 

@@ -1,6 +1,5 @@
 "Libraries that change: moved, copied and deleted files, disks that are not connected, other processes, full disks"
 import os, shutil, sqlite3, subprocess, sys
-from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
