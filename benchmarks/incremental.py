@@ -106,7 +106,6 @@ def beside_rows(rows, ann, queries):
         found = states(rec, rows)
         times = query_times(rec, found, queries, rows)
         p50 = {name: np.median(t) for name, t in times.items()}
-        none = next(iter(p50.values()))
         ratio = {name: np.median(np.array(t)/next(iter(times.values()))) for name, t in times.items()}
         return [[name, f'{p50[name]:.1f}', f'{np.quantile(times[name], .95):.1f}', f'{ratio[name]:.2f}', f'{found[name][1]:.2f}',
                  f'{found[name][2]:.1f}' if found[name][2] else ''] for name in found], list(p50.values())[:len(DELTAS)]
