@@ -192,6 +192,8 @@ def test_known_content_is_not_decoded(pictures, processes):
 
 SCRIPT = '''
 import os, sys, time
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler) # a test runner in the background has Ctrl-C ignored
 from image_recommender import ColorHistogram
 from image_recommender.extract import Extractor
 class Talkative(ColorHistogram):
