@@ -39,7 +39,7 @@ def read_delta(db:Database, # the truth
     engine = ExactEngine(arrays['clip'], None, {}) if 'clip' in arrays else None
     return Part(ids, arrays, {n: f.informative(arrays[n]) for n, f in features.items()}, engine)
 
-# %% ../nbs/05a_search.ipynb #923e4bf4
+# %% ../nbs/05a_search.ipynb #0404c0e0
 class SearchView:
     "A generation, plus the images newer than it, minus those deleted since; rows are numbered through"
     def __init__(self,
@@ -53,7 +53,6 @@ class SearchView:
         self.parts = [p for p in (generation, delta) if p is not None]
         self.starts = np.cumsum([0, *map(len, self.parts)])
         self.gone = np.flatnonzero(np.isin(generation.ids, changed, assume_unique=True)) if generation and len(changed) else np.zeros(0, np.int64)
-
         self._row_terms = {}
 
     def _terms(self, part, start, name):

@@ -15,7 +15,7 @@ from .recommender import ImageRecommender
 # %% auto #0
 __all__ = ['Changes', 'watch']
 
-# %% ../nbs/07a_watch.ipynb #8b6e622d
+# %% ../nbs/07a_watch.ipynb #85304998
 class Changes:
     "Paths that changed, collected from the threads of a watcher"
     def __init__(self, ignore:Path): # folder whose changes do not count: the store
@@ -38,8 +38,8 @@ class Changes:
         "What changed, once it has become quiet"
         end = monotonic() + 10*quiet
         while not stop.is_set() and (wait := min(self._last+quiet, end) - monotonic()) > 0: stop.wait(wait)
+        self.some.clear() # before they are taken: one that comes between is announced again
         with self._lock: paths, self._paths = sorted(self._paths), set()
-        self.some.clear()
         return paths
 
 def watch(rec:ImageRecommender, # the library
@@ -60,9 +60,10 @@ def watch(rec:ImageRecommender, # the library
         tell(rec.index(progress=False))
         last = monotonic()
         while not stop.is_set():
-            if not changes.some.wait(.2) and monotonic()-last < rescan: continue
+            paths = changes.take(quiet, stop) if changes.some.wait(.2) else []
+            if not paths and monotonic()-last < rescan: continue
             try:
-                if paths := changes.take(quiet, stop): report = rec.update(paths)
+                if paths: report = rec.update(paths)
                 else: report, last = rec.index(progress=False), monotonic()
             except (StoreError, OSError) as e: report = e # the next change may be a better one
             if not hasattr(report, 'added') or report.added or report.moved or report.removed: tell(report)
