@@ -80,7 +80,7 @@ def states(rec, rows):
         if delta > there: add_rows(rec, delta-there, seed=1+delta)
         there = delta
         note(f'{delta:,} beside')
-    db = rec._open()
+    db = rec.db
     features = rec._features(db)
     note('all in the next index', seconds(lambda: rec._refresh(db, features))[1])
     return found
@@ -100,7 +100,7 @@ def beside_rows(rows, ann, queries):
     with tempfile.TemporaryDirectory() as store:
         rec = ImageRecommender(store, store=store, ann=ann)
         add_rows(rec, rows)
-        db = rec._open()
+        db = rec.db
         build = seconds(lambda: rec._refresh(db, rec._features(db)))[1]
         print(f'{rows:,} rows: built in {build:.0f} s', file=sys.stderr)
         found = states(rec, rows)

@@ -73,7 +73,7 @@ def build(store, n, engine):
     print('adding', flush=True)
     add_rows(rec, n)
     print('building', flush=True)
-    rec._refresh(rec._open(), rec._features(rec._open()))
+    rec._refresh(rec.db, rec._features(rec.db))
 
 def open_library(store):
     from image_recommender import ImageRecommender

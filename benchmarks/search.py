@@ -54,7 +54,7 @@ def compare(kind, arrays, engines, queries=100):
             many = 1000*(time.perf_counter()-start)/len(ids)
             full = [rec.similar(i, exact=True) for i in ids[:40]]
             same = np.mean([len({m.id for m in a} & {m.id for m in b})/5 for a, b in zip(quick, full)])
-            about = rec._searchable().generation.manifest['ann']
+            about = rec.view.generation.manifest['ann']
             rows.append((kind, name, n, arrays[0].shape[1], built, opened, about['recall_at_10'], same, np.median(ours), np.quantile(ours, .95), np.median(numpy), many))
             r = rows[-1]
             print(f'| {kind} | {name} | {n:,} x {r[3]} | {built:.0f} | {opened:.2f} | {r[6]:.3f} | {same:.3f} | {r[8]:.1f} | {r[9]:.1f} | {r[10]:.0f} ({r[10]/r[8]:.1f}x) | {many:.1f} ({r[8]/many:.1f}x) |', flush=True)
@@ -65,7 +65,7 @@ def real_features(folders):
     parts = []
     for folder in folders:
         rec = ImageRecommender(folder)
-        view = rec._searchable()
+        view = rec.view
         parts.append([view.rows(m, np.arange(len(view.ids))) for m in ('clip', 'color', 'phash')])
     return [np.concatenate(p) for p in zip(*parts)]
 

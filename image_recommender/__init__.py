@@ -8,14 +8,18 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     'database': ['StoreError'],
     'features': ['ColorHistogram', 'Feature', 'PHash'],
     'index': ['IndexDamaged'],
+    'indexing': ['IndexReport'],
+    'library': ['Library'],
     'loader': ['BadImage'],
-    'recommender': ['ImageRecommender', 'IndexReport'],
+    'recommender': ['ImageRecommender'],
     'visualize': ['Match', 'Results']})
 
 if TYPE_CHECKING:
     from .database import StoreError as StoreError
     from .features import ColorHistogram as ColorHistogram, Feature as Feature, PHash as PHash
     from .index import IndexDamaged as IndexDamaged
+    from .indexing import IndexReport as IndexReport
+    from .library import Library as Library
     from .loader import BadImage as BadImage
-    from .recommender import ImageRecommender as ImageRecommender, IndexReport as IndexReport
+    from .recommender import ImageRecommender as ImageRecommender
     from .visualize import Match as Match, Results as Results

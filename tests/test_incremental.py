@@ -27,7 +27,7 @@ def random_library(store, n, dim=32, seed=0, **kw):
 def test_moved_and_copied_files_are_not_computed_again(photos):
     rec = library(photos)
     rec.index(progress=False)
-    ids = {r.path: r.id for r in rec._open().images()}
+    ids = {r.path: r.id for r in rec.db.images()}
     seen = counting(rec)
     (photos/'sub folder').rename(photos/'renamed')
     (photos/'grass.png').rename(photos/'renamed'/'lawn.png')
@@ -35,7 +35,7 @@ def test_moved_and_copied_files_are_not_computed_again(photos):
     os.utime(photos/'camera.png')
     report = rec.index(progress=False)
     assert (report.moved, report.added, report.copied, report.removed, report.total, seen) == (3, 1, 1, 0, 11, [])
-    now = {r.path: r.id for r in rec._open().images()}
+    now = {r.path: r.id for r in rec.db.images()}
     assert now['renamed/lawn.png'] == ids['grass.png'] and now['renamed/kitten.jpg'] == ids['sub folder/kitten.jpg']
     assert rec.similar(photos/'coins.png').paths[0] == photos/'money.png'
     assert rec.similar(photos/'chelsea.png').paths[0] == photos/'renamed'/'kitten.jpg'
@@ -88,8 +88,8 @@ def test_a_library_sees_what_another_process_wrote(photos):
 
 def test_few_new_images_wait_beside_the_index(tmp_path):
     rec = random_library(tmp_path/'store', 1000)
-    generation = rec._searchable().generation.folder.name
-    rng, db = np.random.default_rng(1), rec._open()
+    generation = rec.view.generation.folder.name
+    rng, db = np.random.default_rng(1), rec.db
     def add(n, start):
         rows = dict(clip=rng.normal(size=(n, 32)), phash=rng.integers(2**63, size=(n, 1)), color=rng.dirichlet(np.ones(8), (n, 3)).reshape(n, 24))
         rows['clip'] /= np.linalg.norm(rows['clip'], axis=1, keepdims=True)
@@ -97,14 +97,14 @@ def test_few_new_images_wait_beside_the_index(tmp_path):
         return db.add([ImageRecord(f'new {start+i}.jpg', 0, 0, b'', 1, 1, '') for i in range(n)], rows), rows
     ids, rows = add(50, 0)
     rec._refresh(db, rec._features(db))
-    assert rec._searchable().generation.folder.name == generation and len(rec) == 1050
+    assert rec.view.generation.folder.name == generation and len(rec) == 1050
     found = rec.similar({n: r[7] for n, r in rows.items()}, k=1)[0]
     assert found.id == ids[7] and found.score == pytest.approx(1, abs=1e-3)
     db.remove([3, ids[7]])
     assert len(rec) == 1048 and 3 not in {m.id for m in rec.similar(4, k=1047)}
     add(1, 50)
     rec._refresh(db, rec._features(db))
-    assert rec._searchable().generation.folder.name != generation and len(rec._view.generation) == len(rec) == 1049
+    assert rec.view.generation.folder.name != generation and len(rec._view.generation) == len(rec) == 1049
     assert len(db.changed_since(0)) == 0
 
 @pytest.mark.parametrize('ann', ['annoy', 'binary', 'exact', 'auto'])
@@ -120,7 +120,7 @@ def test_fused_search_finds_what_a_full_scan_finds(tmp_path, ann):
 def test_recall_that_cannot_be_reached_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr(ann_module.AnnoyEngine, 'candidates', lambda self, q, n: np.arange(min(n, len(self))))
     rec = random_library(tmp_path/'store', 2000, recall=.9)
-    about = rec._searchable().generation.manifest['ann']
+    about = rec.view.generation.manifest['ann']
     assert about['recall_at_10'] < .1 and about['recall_target'] == .9
     assert rec.similar(1)[0].score > 0
 
@@ -129,7 +129,7 @@ def test_interrupted_build_leaves_the_old_generation(tmp_path, monkeypatch):
     before = [m.id for m in rec.similar(5)]
     def interrupt(*args): raise KeyboardInterrupt
     monkeypatch.setattr(index_module, 'build_engine', interrupt)
-    with pytest.raises(KeyboardInterrupt): ImageRecommender(tmp_path/'store', ann='binary')._refresh(Database(tmp_path/'store'/'image_metadata.db'), rec._features(rec._open()))
+    with pytest.raises(KeyboardInterrupt): ImageRecommender(tmp_path/'store', ann='binary')._refresh(Database(tmp_path/'store'/'image_metadata.db'), rec._features(rec.db))
     assert [p.name for p in (tmp_path/'store'/'generations').iterdir()] == ['000001']
     assert [m.id for m in ImageRecommender(tmp_path/'store').similar(5)] == before
 
@@ -156,24 +156,24 @@ def test_full_disk_is_an_error_message(tmp_path, monkeypatch):
         with pytest.raises(OSError): ann_module._grow_annoy(rows[:3000], disk/'new.ann', 50, on_disk=False)
         (disk/'new.ann').unlink()
         for ann in ('exact', 'binary'):
-            with pytest.raises((OSError, sqlite3.OperationalError), match='No space left|is full'): ImageRecommender(disk/'store', ann=ann)._refresh(Database(disk/'store'/'image_metadata.db'), rec._features(rec._open()))
+            with pytest.raises((OSError, sqlite3.OperationalError), match='No space left|is full'): ImageRecommender(disk/'store', ann=ann)._refresh(Database(disk/'store'/'image_metadata.db'), rec._features(rec.db))
         assert [m.id for m in ImageRecommender(disk/'store').similar(5)] == before
     finally: subprocess.run(['umount', '-l', disk], check=True)
 
 def test_without_annoy_sign_bits_are_used(tmp_path, monkeypatch):
     monkeypatch.setattr(ann_module, '_annoy', lambda: None)
     with pytest.warns(UserWarning, match="'binary' is used instead"): rec = random_library(tmp_path/'store', 300)
-    assert rec._searchable().generation.engine.name == 'binary'
+    assert rec.view.generation.engine.name == 'binary'
     with pytest.raises(StoreError, match='pip install annoy'): ImageRecommender(tmp_path/'store', ann='annoy')
 
 def test_a_change_of_runtime_is_said(photos, monkeypatch):
-    from image_recommender import embedding, recommender
+    from image_recommender import embedding, library as library_module
     rec = library(photos, runtime='torch')
     rec.index(progress=False)
-    assert rec._open().setting('runtimes') == ['torch'] and rec._searchable().generation.manifest['runtimes'] == ['torch']
+    assert rec.db.setting('runtimes') == ['torch'] and rec.view.generation.manifest['runtimes'] == ['torch']
     assert library(photos).embedder.runtime == 'torch', 'whatever is installed by now'
-    rec._open().set_setting('runtimes', ['torch', 'onnx'])
-    for module in (embedding, recommender): monkeypatch.setattr(module, 'onnx_installed', lambda: False)
+    rec.db.set_setting('runtimes', ['torch', 'onnx'])
+    for module in (embedding, library_module): monkeypatch.setattr(module, 'onnx_installed', lambda: False)
     with pytest.warns(UserWarning, match="'onnx'; here the network is run by 'torch' on cpu.*pip install"): library(photos).embedder
     with pytest.raises(ImportError, match='pip install'): library(photos, runtime='onnx').embedder
 
