@@ -16,8 +16,9 @@ from .recommender import ImageRecommender
 # %% auto #0
 __all__ = ['OK', 'NOTHING', 'USAGE', 'SOME_BAD', 'CONFIG_KEYS', 'app', 'Library', 'Folder', 'Store', 'Model', 'Device', 'Workers',
            'Limit', 'Recall', 'Ann', 'Runtime', 'Processes', 'Watch', 'Reset', 'Images', 'TopK', 'ClipK', 'Weights',
-           'Visualize', 'Output', 'AsJson', 'Exact', 'DemoFolder', 'Chosen', 'scan_app', 'index_app', 'search_app',
-           'parse_weights', 'find_config', 'load_config', 'index', 'search', 'add', 'remove', 'demo', 'scan', 'main']
+           'Visualize', 'Output', 'Explain', 'AsJson', 'Exact', 'DemoFolder', 'Chosen', 'scan_app', 'index_app',
+           'search_app', 'parse_weights', 'find_config', 'load_config', 'index', 'search', 'add', 'remove', 'demo',
+           'scan', 'main']
 
 # %% ../nbs/20_cli.ipynb #7106e57b
 OK, NOTHING, USAGE, SOME_BAD = 0, 1, 2, 3
@@ -79,7 +80,7 @@ Model = Annotated[str, typer.Option(help="'auto', 'efficientnet-lite0', or ARCHI
 Device = Annotated[Optional[str], typer.Option(help="'cuda', 'mps' or 'cpu'; default: the best there is.")]
 Workers = Annotated[Optional[int], typer.Option(help='Decoding threads; default: one for each processor.', min=1)]
 
-# %% ../nbs/20_cli.ipynb #8b756f20
+# %% ../nbs/20_cli.ipynb #3f1fe52a
 Limit = Annotated[Optional[int], typer.Option(help='Read at most this many files now.', min=1)]
 Recall = Annotated[Optional[float], typer.Option(help='Share of the true ten nearest embeddings that must be found; default: as before, at first .95.')]
 Ann = Annotated[Optional[str], typer.Option(help="What finds them: 'annoy', 'binary', 'exact', 'faiss' or 'auto'; default: as before, at first annoy.")]
@@ -93,6 +94,7 @@ ClipK = Annotated[int, typer.Option(help='Nearest images of each metric that are
 Weights = Annotated[Optional[str], typer.Option(help='For example clip=.5,color=.3,phash=.2.')]
 Visualize = Annotated[bool, typer.Option('--visualize', help='Save a picture of the result.')]
 Output = Annotated[str, typer.Option(help='File of that picture.', metavar='FILE')]
+Explain = Annotated[bool, typer.Option('--explain', help='Say of each image why it was found.')]
 AsJson = Annotated[bool, typer.Option('--json', help='Print a JSON list.')]
 Exact = Annotated[bool, typer.Option('--exact', help='Score every image.')]
 DemoFolder = Annotated[str, typer.Argument(help='Where to make the demo collection.', metavar='DIR')]
@@ -131,7 +133,10 @@ def index(library:Folder, # folder of the collection
         if watch: _watch(rec)
         _summary(rec.index(limit=limit, recall=recall, reset=reset, progress=sys.stderr.isatty()), rec)
 
-# %% ../nbs/20_cli.ipynb #8e7a60d6
+# %% ../nbs/20_cli.ipynb #85c670cc
+def _explain(results):
+    for m in results: typer.echo(f'{m.explain()}\n  {display_name(m.path)}\n')
+
 def _table(results):
     for m in results:
         parts = '  '.join(f'{k} {v:.3f}' for k, v in m.contributions.items())
@@ -145,6 +150,7 @@ def search(images:Images, # query images; several are combined
            weights:Weights=None, # 'clip=.5,color=.3,phash=.2'
            visualize:Visualize=False, # save a picture of the result
            output:Output='similar.png', # file of that picture
+           explain:Explain=False, # say of each image why it was found
            as_json:AsJson=False, # print a JSON list
            exact:Exact=False, # score every image
            store:Store=None, # where the index is
@@ -157,8 +163,8 @@ def search(images:Images, # query images; several are combined
         bad = []
         results = rec.similar(images, k=topk, weights=parse_weights(weights), candidates=max(clipk, topk), exact=exact, on_bad=bad.append)
         for b in bad: typer.echo(f'image_recommender: {b}', err=True)
-        if as_json: typer.echo(json.dumps(results.to_dicts(), indent=1))
-        else: _table(results)
+        if as_json: typer.echo(json.dumps([m.explain().to_dict() for m in results] if explain else results.to_dicts(), indent=1))
+        else: (_explain if explain else _table)(results)
         if visualize and len(results):
             results.plot().savefig(output, dpi=120)
             typer.echo(f'saved {output}', err=True)

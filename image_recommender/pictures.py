@@ -145,13 +145,16 @@ def draw_bar(ax, # matplotlib axes
         add(left-loss, loss, facecolor='none', edgecolor='white', hatch='//////', lw=0)
         add(left-loss, loss, facecolor='none', edgecolor=AVOID, lw=1)
 
-# %% ../nbs/05b_pictures.ipynb #9dd4ba05
+# %% ../nbs/05b_pictures.ipynb #4744a531
 def part_html(part:QueryPart, # of a question
               size:int=152, # longer side, in pixels
+              height:int|None=None, # of the space there is, in pixels; None: `size`
              ) -> str: # HTML
     "What stands for a part of a question"
-    if part.role == 'text': return (f'<div style="padding:8px;max-height:{size-16}px;overflow:hidden;font-size:14px;font-style:italic;text-align:center;'
-                                    f'overflow-wrap:anywhere">“{html.escape(part.label)}”</div>')
+    if part.role == 'text':
+        lines = ((height or size)-12)//18
+        return (f'<div title="{html.escape(part.label)}" style="margin:0 8px;max-height:{18*lines}px;line-height:18px;overflow:hidden;font-size:13px;'
+                f'font-style:italic;text-align:center;overflow-wrap:anywhere">“{html.escape(part.label)}”</div>')
     return image_html(part_picture(part, size), part.label)
 
 def image_html(im:Image.Image, # as large as it is to be shown
@@ -181,7 +184,8 @@ def part_card(part:QueryPart, # of a question
               between:str='', # HTML between picture and name
              ) -> str: # HTML
     "A card of a part of the question, framed; in red when it is to be avoided"
-    return card(part_html(part, size-12), part.label, size, f'<br><i>{part.words}</i>', between, '#888' if part.weight >= 0 else AVOID, height=height)
+    name = part.label if part.role != 'text' else 'text' # which is in the frame
+    return card(part_html(part, size-12, height), name, size, f'<br><i>{part.words}</i>', between, '#888' if part.weight >= 0 else AVOID, height=height)
 
 def legend(names:Sequence[str], # of metrics
           ) -> str: # HTML

@@ -46,10 +46,13 @@ class Match:
         return dict(rank=self.rank, id=self.id, path=str(self.path), score=round(self.score, 6), distances=plain(self.distances),
                     contributions=plain(self.contributions), **{k: v for k, v in more.items() if v})
 
-# %% ../nbs/06_visualize.ipynb #4aa0bf49
+# %% ../nbs/06_visualize.ipynb #4609cf5a
+def _rare(match):
+    "How unusual its score is, shortly; empty when it is not"
+    return one_in(share) if 0 < (share := match.chance.get('score', 1)) <= .1 else ''
+
 def _match_card(match, size):
-    score = f'<br><b>{match.score:.3f}</b>'
-    if share := match.chance.get('score'): score += f' <span style="opacity:.75">{one_in(share)}</span>'
+    score = f'<br><b>{match.score:.3f}</b> <span style="opacity:.75">{_rare(match)}</span>'
     if match.copies: score += f'<br>{copies_words(match.copies)}'
     words = [f'{name}: {distance_words(name, d)}' for name, d in match.distances.items()]
     title = '\n'.join(filter(None, (chance_words(match.chance.get('score')), *words, *(display_name(p.name) for p in match.copies[:9]))))
@@ -64,14 +67,14 @@ def html_grid(results:'Results', # what to show
     if not len(results): return f'<p>{html.escape(results.message)}</p>'
     cards = [part_card(q, size) for q in results.queries] + [_match_card(m, size) for m in results[:limit]]
     notes = [f'score = {legend(results[0].contributions)}']
-    if any(m.chance.get('score') for m in results[:limit]): notes.append('1 in …: so few pairs of unrelated images have a score as high')
+    if any(map(_rare, results[:limit])): notes.append('1 in …: so few pairs of unrelated images have a score as high')
     if any(min(m.contributions.values(), default=0) < 0 or any(min(p.values(), default=0) < 0 for p in m.parts) for m in results[:limit]):
         notes.append(f'<span style="color:{AVOID}">hatched</span>: taken away')
     if len(results) > limit: notes.append(f'{len(results)-limit} more are not shown.')
     return (f'<div style="display:flex;flex-wrap:wrap;gap:12px">{"".join(cards)}</div>'
             + ''.join(f'<p style="font-size:12px;margin:6px 0 0">{note}</p>' for note in notes))
 
-# %% ../nbs/06_visualize.ipynb #3951144f
+# %% ../nbs/06_visualize.ipynb #00a23161
 class Results(Sequence):
     "Matches in order of rank: a sequence, a table, a grid of pictures"
     def __init__(self,
@@ -122,7 +125,7 @@ class Results(Sequence):
         tiles = [*self.queries, *self]
         if not tiles: raise ValueError('there is nothing to plot: the result is empty and has no query')
         rows, columns = math.ceil(len(tiles)/columns), min(columns, len(tiles))
-        fig, axes = plt.subplots(rows, columns, figsize=(columns*size, rows*size*1.25), squeeze=False, layout='constrained')
+        fig, axes = plt.subplots(rows, columns, figsize=(columns*size, rows*(size+.55)+.3), squeeze=False, layout='constrained')
         for ax in axes.flat: ax.axis('off')
         for ax, tile in zip(axes.flat, tiles): (_draw_part if isinstance(tile, QueryPart) else _draw_match)(ax, tile)
         handles = [plt.Rectangle((0, 0), 1, 1, color=metric_color(k), label=k) for k in (self[0].contributions if len(self) else ())]
@@ -130,18 +133,22 @@ class Results(Sequence):
         plt.close(fig)
         return fig
 
-def _title(ax, *lines):
+def _draw_tile(ax, picture, *lines):
+    "A picture in a square, so that all bars are equally long, and what is said above it"
+    side = max(picture.size)/2
+    x, y = picture.width/2, picture.height/2
+    ax.imshow(picture, extent=(0, picture.width, picture.height, 0))
+    ax.set(xlim=(x-side, x+side), ylim=(y+side, y-side))
     ax.set_title('\n'.join(t if len(t) < 24 else f'{t[:12]}…{t[-10:]}' for t in lines), fontsize=8, parse_math=False)
 
 def _draw_part(ax, part):
     from matplotlib.patches import Rectangle
-    ax.imshow(part_picture(part, 320))
-    _title(ax, part.words, part.label)
-    if part.weight < 0: ax.add_patch(Rectangle((0, 0), 1, 1, transform=ax.transAxes, fill=False, edgecolor=AVOID, lw=3, clip_on=False))
+    picture = part_picture(part, 320)
+    _draw_tile(ax, picture, part.words, part.label)
+    if part.weight < 0: ax.add_patch(Rectangle((0, 0), *picture.size, fill=False, edgecolor=AVOID, lw=3, clip_on=False))
 
 def _draw_match(ax, match):
-    ax.imshow(thumbnail(match.path, 320))
-    share = match.chance.get('score')
+    rare = f' ({words})' if (words := _rare(match)) else ''
     copies = f'  {copies_words(match.copies)}' if match.copies else ''
-    _title(ax, f'{match.rank}. {match.score:.3f}' + (f' ({one_in(share)})' if share else ''), display_name(match.path.name) + copies)
+    _draw_tile(ax, thumbnail(match.path, 320), f'{match.rank}. {match.score:.3f}{rare}', display_name(match.path.name) + copies)
     draw_bar(ax, *gains_and_losses(match.contributions, match.parts), bottom=-.07, height=.04, transform=ax.transAxes)
