@@ -246,7 +246,7 @@ def _parts_html(e):
         rows.append((label, f'<b>{sum(part.values()):+.3f}</b>', *(_square(n, f'{part[n]:+.3f}') if part.get(n) else '' for n in e.match.contributions)))
     return '<div style="font-size:13px;margin-top:10px">What each part of the question contributed</div>' + _table_html(rows)
 
-# %% ../nbs/05c_explain.ipynb #2aa15852
+# %% ../nbs/05c_explain.ipynb #9f326711
 CHANNELS = dict(red='#d62728', green='#2ca02c', blue='#1f77b4')
 
 def _steps(fractions, top, width, height):
@@ -269,7 +269,8 @@ def _hashes_html(e):
     position = f', the query {s.told or "in the best of eight positions"}' if s.position else ''
     return _panel(grids, f'pHash: {distance_words("phash", s.differing)}{" (red)" if s.differing else ""}<br>query and match{position}')
 
-def _panel(picture, caption): return f'<figure style="margin:0 20px 0 0">{picture}<figcaption style="font-size:12px;line-height:1.35;opacity:.8">{caption}</figcaption></figure>'
+def _panel(picture, caption):
+    return f'<div style="margin-right:20px">{picture}<div style="font-size:12px;line-height:1.35;opacity:.8">{caption}</div></div>'
 
 def explanation_html(e:Explanation, # what to show
                      width:int=720, # of all, in pixels

@@ -145,7 +145,7 @@ def draw_bar(ax, # matplotlib axes
         add(left-loss, loss, facecolor='none', edgecolor='white', hatch='//////', lw=0)
         add(left-loss, loss, facecolor='none', edgecolor=AVOID, lw=1)
 
-# %% ../nbs/05b_pictures.ipynb #4744a531
+# %% ../nbs/05b_pictures.ipynb #fc6f58d1
 def part_html(part:QueryPart, # of a question
               size:int=152, # longer side, in pixels
               height:int|None=None, # of the space there is, in pixels; None: `size`
@@ -161,7 +161,7 @@ def image_html(im:Image.Image, # as large as it is to be shown
                alt:str, # what it is
               ) -> str: # HTML
     "A picture that is part of the page"
-    return f'<img src="{data_uri(im)}" alt="{html.escape(alt)}" style="width:{im.width}px;height:{im.height}px;max-width:none;margin:0;border-radius:3px">'
+    return f'<img src="{data_uri(im)}" alt="{html.escape(alt)}" style="width:{im.width}px;height:{im.height}px;max-width:none;margin:0;display:inline-block;border-radius:3px">'
 
 def card(picture:str, # HTML
          caption:str, # text
@@ -176,7 +176,7 @@ def card(picture:str, # HTML
     title = f' title="{html.escape(title)}"' if title else ''
     return (f'<figure{title} style="margin:0;width:{size}px;font-size:12px;line-height:1.35">'
             f'<div style="height:{height or size}px;display:flex;align-items:center;justify-content:center;border:2px solid {frame};border-radius:6px;box-sizing:border-box">'
-            f'{picture}</div>{between}<figcaption style="overflow-wrap:anywhere">{html.escape(caption)}{detail}</figcaption></figure>')
+            f'{picture}</div>{between}<figcaption style="margin:0;max-width:none;text-align:left;font-style:normal;overflow-wrap:anywhere">{html.escape(caption)}{detail}</figcaption></figure>')
 
 def part_card(part:QueryPart, # of a question
               size:int=160, # width, in pixels
