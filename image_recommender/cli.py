@@ -16,9 +16,9 @@ from .recommender import ImageRecommender
 # %% auto #0
 __all__ = ['OK', 'NOTHING', 'USAGE', 'SOME_BAD', 'CONFIG_KEYS', 'app', 'Library', 'Folder', 'Store', 'Model', 'Device', 'Workers',
            'Limit', 'Recall', 'Ann', 'Runtime', 'Processes', 'Watch', 'Reset', 'Images', 'TopK', 'ClipK', 'Weights',
-           'Text', 'Color', 'Unlike', 'Box', 'Within', 'Visualize', 'Output', 'AsJson', 'Exact', 'DemoFolder', 'Chosen',
-           'scan_app', 'index_app', 'search_app', 'parse_weights', 'parse_box', 'find_config', 'load_config', 'index',
-           'search', 'add', 'remove', 'demo', 'scan', 'main']
+           'Text', 'Color', 'Unlike', 'Box', 'Within', 'Visualize', 'Output', 'Explain', 'AsJson', 'Exact',
+           'DemoFolder', 'Chosen', 'scan_app', 'index_app', 'search_app', 'parse_weights', 'parse_box', 'find_config',
+           'load_config', 'index', 'search', 'add', 'remove', 'demo', 'scan', 'main']
 
 # %% ../nbs/20_cli.ipynb #532d55f5
 OK, NOTHING, USAGE, SOME_BAD = 0, 1, 2, 3
@@ -89,7 +89,7 @@ Model = Annotated[str, typer.Option(help="'auto', 'efficientnet-lite0', or ARCHI
 Device = Annotated[Optional[str], typer.Option(help="'cuda', 'mps' or 'cpu'; default: the best there is.")]
 Workers = Annotated[Optional[int], typer.Option(help='Decoding threads; default: one for each processor.', min=1)]
 
-# %% ../nbs/20_cli.ipynb #936cc561
+# %% ../nbs/20_cli.ipynb #b09ec993
 Limit = Annotated[Optional[int], typer.Option(help='Read at most this many files now.', min=1)]
 Recall = Annotated[Optional[float], typer.Option(help='Share of the true ten nearest embeddings that must be found; default: as before, at first .95.')]
 Ann = Annotated[Optional[str], typer.Option(help="What finds them: 'annoy', 'binary', 'exact', 'faiss' or 'auto'; default: as before, at first annoy.")]
@@ -108,6 +108,7 @@ Box = Annotated[Optional[str], typer.Option(help='The region of IMAGE that is me
 Within = Annotated[Optional[float], typer.Option(help='Only images that score higher than all but this share of unrelated pairs, as 1e-4.')]
 Visualize = Annotated[bool, typer.Option('--visualize', help='Save a picture of the result.')]
 Output = Annotated[str, typer.Option(help='File of that picture.', metavar='FILE')]
+Explain = Annotated[bool, typer.Option('--explain', help='Say of each image why it was found.')]
 AsJson = Annotated[bool, typer.Option('--json', help='Print a JSON list.')]
 Exact = Annotated[bool, typer.Option('--exact', help='Score every image.')]
 DemoFolder = Annotated[str, typer.Argument(help='Where to make the demo collection.', metavar='DIR')]
@@ -146,7 +147,10 @@ def index(library:Folder, # folder of the collection
         if watch: _watch(rec)
         _summary(rec.index(limit=limit, recall=recall, reset=reset, progress=sys.stderr.isatty()), rec)
 
-# %% ../nbs/20_cli.ipynb #6d1419f3
+# %% ../nbs/20_cli.ipynb #f4bfbdd1
+def _explain(results):
+    for m in results: typer.echo(f'{m.explain()}\n  {display_name(m.path)}\n')
+
 def _table(results):
     for m in results:
         parts = '  '.join(f'{k} {v:.3f}' for k, v in m.contributions.items())
@@ -165,6 +169,7 @@ def search(images:Images=None, # query images; several are combined
            within:Within=None, # a share of unrelated pairs
            visualize:Visualize=False, # save a picture of the result
            output:Output='similar.png', # file of that picture
+           explain:Explain=False, # say of each image why it was found
            as_json:AsJson=False, # print a JSON list
            exact:Exact=False, # score every image
            store:Store=None, # where the index is
@@ -178,8 +183,8 @@ def search(images:Images=None, # query images; several are combined
         results = rec.similar(images, k=topk, weights=parse_weights(weights), candidates=max(clipk, topk or 0), exact=exact, on_bad=bad.append,
                               text=text, color=color or None, unlike=unlike, box=parse_box(box), within=within)
         for b in bad: typer.echo(f'image_recommender: {b}', err=True)
-        if as_json: typer.echo(json.dumps(results.to_dicts(), indent=1))
-        else: _table(results)
+        if as_json: typer.echo(json.dumps([m.explain().to_dict() for m in results] if explain else results.to_dicts(), indent=1))
+        else: (_explain if explain else _table)(results)
         if visualize and len(results):
             results.plot().savefig(output, dpi=120)
             typer.echo(f'saved {output}', err=True)
