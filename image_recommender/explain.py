@@ -49,7 +49,7 @@ def distance_words(name:str, # of a metric
     if math.isnan(distance): return 'no evidence: one of the two holds no information'
     return UNITS.get(name, 'distance {:.3g}').format(distance)
 
-# %% ../nbs/05c_explain.ipynb #f6c6f52d
+# %% ../nbs/05c_explain.ipynb #d372067b
 def palette(im:Image.Image, # RGB
             n:int=6, # at most this many colours
            ) -> list[tuple[str, float]]: # ('#rrggbb', share 0..1), most frequent first
@@ -83,12 +83,11 @@ class Look:
         return cls(thumbnail(im, size), label, palette(im), ColorHistogram().extract(im).reshape(3, 8), hashes if PHash().informative(hashes[:1, None])[0] else None)
 
 def positions_of(im:Image.Image, # RGB
-                ) -> np.ndarray: # (8,) uint64 in the order of `POSITIONS`; (1,): upright only
+                ) -> np.ndarray: # (8,) uint64 in the order of `POSITIONS`
     "Perceptual hashes of a picture turned and mirrored"
-    phash = PHash()
-    return phash.prepare_query(im) if hasattr(phash, 'prepare_query') else phash.extract(im)
+    return PHash().prepare_query(im)
 
-# %% ../nbs/05c_explain.ipynb #f7283b50
+# %% ../nbs/05c_explain.ipynb #9e5ed697
 POSITIONS = ('', 'turned by 90 degrees', 'turned by 180 degrees', 'turned by 270 degrees', # counter-clockwise
              'mirrored', 'mirrored and turned by 90 degrees', 'mirrored and turned by 180 degrees', 'mirrored and turned by 270 degrees')
 TOLD = 16 # bits
@@ -106,7 +105,7 @@ class Structure:
            match:np.ndarray, # (1,) uint64, or more of which the first counts
           ) -> 'Structure':
         "Compare two pictures' hashes; upright is preferred as `PHash.distance` does"
-        cost = np.bitwise_count(query ^ match[0]) + np.where(np.arange(len(query)), getattr(PHash, 'turn_cost', 0), 0)
+        cost = np.bitwise_count(query ^ match[0]) + np.where(np.arange(len(query)), PHash.turn_cost, 0)
         best = int(np.argmin(cost))
         bits = lambda h: np.unpackbits(np.frombuffer(int(h).to_bytes(8, 'big'), np.uint8)).reshape(8, 8).astype(bool)
         return cls(bits(query[best]), bits(match[0]), POSITIONS[best])
