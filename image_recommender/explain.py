@@ -248,7 +248,7 @@ def _parts_html(e):
         rows.append((label, f'<b>{signed(sum(part.values()))}</b>', *(_square(n, signed(part[n])) if part.get(n) else '' for n in e.match.contributions)))
     return '<div style="font-size:13px;margin-top:10px">What each part of the question contributed</div>' + _table_html(rows)
 
-# %% ../nbs/05c_explain.ipynb #9f326711
+# %% ../nbs/05c_explain.ipynb #a98f6314
 CHANNELS = dict(red='#d62728', green='#2ca02c', blue='#1f77b4')
 
 def _steps(fractions, top, width, height):
@@ -268,8 +268,9 @@ def _histograms_html(e, width=112, height=56):
 def _hashes_html(e):
     if not (s := e.structure): return ''
     grids = ''.join(f'<span style="margin-right:8px">{image_html(s.picture(bits, 8), f"pHash of the {who}")}</span>' for bits, who in ((s.query, 'query'), (s.match, 'match')))
-    position = f', the query {s.told or "in the best of eight positions"}' if s.position else ''
-    return _panel(grids, f'pHash: {distance_words("phash", s.differing)}{" (red)" if s.differing else ""}<br>query and match{position}')
+    if s.position and not s.told: return _panel(grids, 'pHash: query and match<br>in the best of eight positions')
+    count = distance_words('phash', s.differing) + (' (red)' if s.differing else '')
+    return _panel(grids, f'pHash: {count}<br>query{f", {s.told}," if s.told else ""} and match')
 
 def _panel(picture, caption):
     return f'<div style="margin-right:20px">{picture}<div style="font-size:12px;line-height:1.35;opacity:.8">{caption}</div></div>'
@@ -283,7 +284,7 @@ def explanation_html(e:Explanation, # what to show
             f'<div style="margin-top:8px">{bar(*gains_and_losses(e.match.contributions, e.match.parts), 20)}</div>{_metrics_html(e)}{_parts_html(e)}'
             f'<div style="display:flex;flex-wrap:wrap;align-items:flex-end;margin-top:10px">{details}</div></div>')
 
-# %% ../nbs/05c_explain.ipynb #bcecbaba
+# %% ../nbs/05c_explain.ipynb #0295b7ca
 def _cut(text, n=26): return text if len(text) <= n else f'{text[:n//2]}…{text[-(n//2-2):]}'
 
 def _draw_picture(ax, look, title, frame=None):
@@ -326,9 +327,9 @@ def _draw_details(axes, e):
             ax.set_title(name, fontsize=8)
         axes[1].text(4, -.02, 'filled: query, line: match', transform=axes[1].get_xaxis_transform(), fontsize=8, ha='center', va='top')
     if s := e.structure:
-        for ax, bits, title in ((axes[-2], s.query, f'query {s.told}'), (axes[-1], s.match, 'match')):
+        for ax, bits, title in ((axes[-2], s.query, ', '.join(filter(None, ('query', s.told)))), (axes[-1], s.match, 'match')):
             ax.imshow(s.picture(bits))
-            ax.set_title(f'pHash, {title.strip()}', fontsize=8)
+            ax.set_title(f'pHash, {title}', fontsize=8)
 
 def explanation_figure(e:Explanation, # what to draw
                        width:float=8., # in inches
