@@ -130,7 +130,7 @@ class Structure:
         for y, x in np.ndindex(8, 8): im[y*cell+1:(y+1)*cell, x*cell+1:(x+1)*cell] = colors[bits[y, x] + 2*(self.query != self.match)[y, x]]
         return Image.fromarray(im)
 
-# %% ../nbs/05c_explain.ipynb #66aef526
+# %% ../nbs/05c_explain.ipynb #f19fd251
 @dataclass(frozen=True)
 class Line:
     "What one metric says of a match"
@@ -139,6 +139,7 @@ class Line:
     distance: str # in words
     chance: str # in words; empty when it is not known
 
+# %% ../nbs/05c_explain.ipynb #438903c5
 class Explanation:
     "Why an image was found: as HTML in a notebook, as sentences with `print`, as a figure with `plot`, as data with `to_dict`"
     def __init__(self,
