@@ -15,8 +15,8 @@ from .pictures import (AVOID, QueryPart, bar, card, draw_bar, gains_and_losses, 
                                         part_picture, text_tile, thumbnail)
 
 # %% auto #0
-__all__ = ['UNITS', 'MEANINGS', 'POSITIONS', 'TOLD', 'CHANNELS', 'one_in', 'chance_words', 'distance_words', 'palette', 'Look',
-           'positions_of', 'Structure', 'Line', 'Explanation', 'sentences', 'copies_words', 'explanation_html',
+__all__ = ['UNITS', 'MEANINGS', 'POSITIONS', 'TOLD', 'CHANNELS', 'one_in', 'chance_words', 'signed', 'distance_words', 'palette',
+           'Look', 'positions_of', 'Structure', 'Line', 'Explanation', 'sentences', 'copies_words', 'explanation_html',
            'explanation_figure']
 
 # %% ../nbs/05c_explain.ipynb #2c8b95da
@@ -34,9 +34,13 @@ def chance_words(share:float|None, # of unrelated pairs that are as close, 0..1;
     if share <= 0: return 'closer than every unrelated pair that was looked at'
     return f'closer than all but {one_in(share)} unrelated pairs' if share <= .1 else f'{share:.0%} of unrelated pairs are as close'
 
-# %% ../nbs/05c_explain.ipynb #c4bade2c
+# %% ../nbs/05c_explain.ipynb #aadec747
 UNITS = dict(clip='cosine distance {:.2f}', color='histogram distance {:.2f}', phash='{:.0f} of 64 bits differ')
 MEANINGS = dict(clip='meaning', color='colour', phash='structure')
+
+def signed(value:float) -> str:
+    "A contribution with its sign; never '-0.000'"
+    return f'{round(value, 3) + 0:+.3f}'
 
 def distance_words(name:str, # of a metric
                    distance:float, # nan: no evidence
@@ -126,7 +130,7 @@ class Structure:
         for y, x in np.ndindex(8, 8): im[y*cell+1:(y+1)*cell, x*cell+1:(x+1)*cell] = colors[bits[y, x] + 2*(self.query != self.match)[y, x]]
         return Image.fromarray(im)
 
-# %% ../nbs/05c_explain.ipynb #8e51da9e
+# %% ../nbs/05c_explain.ipynb #f19fd251
 @dataclass(frozen=True)
 class Line:
     "What one metric says of a match"
@@ -135,6 +139,7 @@ class Line:
     distance: str # in words
     chance: str # in words; empty when it is not known
 
+# %% ../nbs/05c_explain.ipynb #438903c5
 class Explanation:
     "Why an image was found: as HTML in a notebook, as sentences with `print`, as a figure with `plot`, as data with `to_dict`"
     def __init__(self,
@@ -161,7 +166,7 @@ class Explanation:
         "What each metric says, in the order of the metrics"
         m = self.match
         words = {n: distance_words(n, d) for n, d in m.distances.items()}
-        if (s := self.structure) and s.told: words['phash'] = f'hash distance {m.distances["phash"]:.0f}: {distance_words("phash", s.differing)}, {s.told}'
+        if (s := self.structure) and s.told: words['phash'] = f'{distance_words("phash", s.differing)} when {s.told}, counted as {m.distances["phash"]:.0f}'
         return [Line(n, v, words.get(n, ''), chance_words(m.chance.get(n))) for n, v in m.contributions.items()]
 
     @property
@@ -185,19 +190,18 @@ class Explanation:
         "A matplotlib figure"
         return explanation_figure(self, width)
 
-# %% ../nbs/05c_explain.ipynb #edb684a5
+# %% ../nbs/05c_explain.ipynb #61028b76
 def sentences(e:Explanation) -> list[str]:
     "An explanation for a terminal, line by line"
     m = e.match
     wide = max((len(line.metric) for line in e.lines), default=0)
     out = [e.title]
-    out += [f'  {line.metric:{wide}} {line.contribution:+.3f}  {"; ".join(filter(None, (line.distance, line.chance)))}' for line in e.lines]
+    out += [f'  {line.metric:{wide}} {signed(line.contribution)}  {"; ".join(filter(None, (line.distance, line.chance)))}' for line in e.lines]
     if len(m.parts) > 1:
         out.append('What each part of the question contributed:')
         for q, part in zip(m.queries, m.parts):
             label = q.label if q.weight >= 0 else f'not like {q.label}'
-            out.append(f'  {sum(part.values()):+.3f}  {label} ({", ".join(f"{k} {v:+.3f}" for k, v in part.items()) or "nothing"})')
-    if e.structure and e.structure.told: out.append(f'Its structure is that of {e.compared.label}, {e.structure.told}.')
+            out.append(f'  {signed(sum(part.values()))}  {label} ({", ".join(f"{k} {signed(v)}" for k, v in part.items()) or "nothing"})')
     if m.copies: out.append(copies_words(m.copies) + ': ' + ', '.join(display_name(p.name) for p in m.copies))
     return out
 
@@ -206,7 +210,7 @@ def copies_words(copies:Sequence, # files
     "How many near-copies a match stands for"
     return f'+{len(copies)} {"copy" if len(copies) == 1 else "copies"}'
 
-# %% ../nbs/05c_explain.ipynb #1c86b685
+# %% ../nbs/05c_explain.ipynb #7554d635
 def _palette_html(look):
     if not look.palette: return ''
     stripes = ''.join(f'<span title="{c}: {share:.0%}" style="background:{c};width:{100*share:.2f}%"></span>' for c, share in look.palette)
@@ -234,7 +238,7 @@ def _table_html(rows):
 
 def _metrics_html(e):
     muted = lambda text: f'<span style="opacity:.7">{text}</span>'
-    return _table_html([(_square(line.metric), muted(MEANINGS.get(line.metric, '')), f'<b>{line.contribution:+.3f}</b>', line.distance, muted(line.chance))
+    return _table_html([(_square(line.metric), muted(MEANINGS.get(line.metric, '')), f'<b>{signed(line.contribution)}</b>', line.distance, muted(line.chance))
                         for line in e.lines])
 
 def _parts_html(e):
@@ -242,10 +246,10 @@ def _parts_html(e):
     rows = []
     for q, part in zip(e.match.queries, e.match.parts):
         label = html.escape(q.label) if q.weight >= 0 else f'<span style="color:{AVOID}">not like</span> {html.escape(q.label)}'
-        rows.append((label, f'<b>{sum(part.values()):+.3f}</b>', *(_square(n, f'{part[n]:+.3f}') if part.get(n) else '' for n in e.match.contributions)))
+        rows.append((label, f'<b>{signed(sum(part.values()))}</b>', *(_square(n, signed(part[n])) if part.get(n) else '' for n in e.match.contributions)))
     return '<div style="font-size:13px;margin-top:10px">What each part of the question contributed</div>' + _table_html(rows)
 
-# %% ../nbs/05c_explain.ipynb #9f326711
+# %% ../nbs/05c_explain.ipynb #a98f6314
 CHANNELS = dict(red='#d62728', green='#2ca02c', blue='#1f77b4')
 
 def _steps(fractions, top, width, height):
@@ -265,8 +269,9 @@ def _histograms_html(e, width=112, height=56):
 def _hashes_html(e):
     if not (s := e.structure): return ''
     grids = ''.join(f'<span style="margin-right:8px">{image_html(s.picture(bits, 8), f"pHash of the {who}")}</span>' for bits, who in ((s.query, 'query'), (s.match, 'match')))
-    position = f', the query {s.told or "in the best of eight positions"}' if s.position else ''
-    return _panel(grids, f'pHash: {distance_words("phash", s.differing)}{" (red)" if s.differing else ""}<br>query and match{position}')
+    if s.position and not s.told: return _panel(grids, 'pHash: query and match<br>in the best of eight positions')
+    count = distance_words('phash', s.differing) + (' (red)' if s.differing else '')
+    return _panel(grids, f'pHash: {count}<br>query{f", {s.told}," if s.told else ""} and match')
 
 def _panel(picture, caption):
     return f'<div style="margin-right:20px">{picture}<div style="font-size:12px;line-height:1.35;opacity:.8">{caption}</div></div>'
@@ -280,7 +285,7 @@ def explanation_html(e:Explanation, # what to show
             f'<div style="margin-top:8px">{bar(*gains_and_losses(e.match.contributions, e.match.parts), 20)}</div>{_metrics_html(e)}{_parts_html(e)}'
             f'<div style="display:flex;flex-wrap:wrap;align-items:flex-end;margin-top:10px">{details}</div></div>')
 
-# %% ../nbs/05c_explain.ipynb #d695b415
+# %% ../nbs/05c_explain.ipynb #0295b7ca
 def _cut(text, n=26): return text if len(text) <= n else f'{text[:n//2]}…{text[-(n//2-2):]}'
 
 def _draw_picture(ax, look, title, frame=None):
@@ -300,7 +305,7 @@ def _draw_lines(ax, e):
     draw_bar(ax, *gains_and_losses(e.match.contributions, e.match.parts), bottom=-1.1, height=.8)
     for i, line in enumerate(e.lines):
         ax.plot(.008, i+.5, 's', color=metric_color(line.metric), ms=7)
-        for x, text in zip((.03, .16, .26, .56), (line.metric, f'{line.contribution:+.3f}', line.distance, line.chance)):
+        for x, text in zip((.03, .16, .26, .56), (line.metric, signed(line.contribution), line.distance, line.chance)):
             ax.text(x, i+.5, _cut(text, 60), fontsize=9, va='center', parse_math=False)
 
 def _draw_parts(ax, e):
@@ -309,7 +314,7 @@ def _draw_parts(ax, e):
     ax.text(0, -.4, 'What each part of the question contributed', fontsize=9)
     for i, (q, part) in enumerate(zip(e.match.queries, e.match.parts)):
         label = q.label if q.weight >= 0 else f'not like {q.label}'
-        for x, text in zip((.03, .45, .56), (_cut(label, 44), f'{sum(part.values()):+.3f}', ', '.join(f'{k} {v:+.3f}' for k, v in part.items()))):
+        for x, text in zip((.03, .45, .56), (_cut(label, 44), signed(sum(part.values())), ', '.join(f'{k} {signed(v)}' for k, v in part.items()))):
             ax.text(x, i+.5, text, fontsize=9, va='center', parse_math=False, color='black' if q.weight >= 0 else AVOID)
 
 def _draw_details(axes, e):
@@ -323,9 +328,9 @@ def _draw_details(axes, e):
             ax.set_title(name, fontsize=8)
         axes[1].text(4, -.02, 'filled: query, line: match', transform=axes[1].get_xaxis_transform(), fontsize=8, ha='center', va='top')
     if s := e.structure:
-        for ax, bits, title in ((axes[-2], s.query, f'query {s.told}'), (axes[-1], s.match, 'match')):
+        for ax, bits, title in ((axes[-2], s.query, ', '.join(filter(None, ('query', s.told)))), (axes[-1], s.match, 'match')):
             ax.imshow(s.picture(bits))
-            ax.set_title(f'pHash, {title.strip()}', fontsize=8)
+            ax.set_title(f'pHash, {title}', fontsize=8)
 
 def explanation_figure(e:Explanation, # what to draw
                        width:float=8., # in inches

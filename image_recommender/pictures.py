@@ -101,14 +101,14 @@ def ink(color:str, # '#rrggbb' of the background
     r, g, b = ImageColor.getrgb(color)
     return '#000' if .299*r + .587*g + .114*b > 100 else '#fff'
 
-# %% ../nbs/05b_pictures.ipynb #2cc8ec7b
+# %% ../nbs/05b_pictures.ipynb #a20a6d1b
 def gains_and_losses(contributions:Mapping[str, float], # {metric: its part of the score}
                      parts:Sequence[Mapping[str, float]]=(), # contributions of each part of the question; empty: it has one
-                    ) -> tuple[dict[str, float], dict[str, float]]: # {metric: gain}, {metric: loss}, 0 or more; gains less losses are the score
+                    ) -> tuple[dict[str, float], dict[str, float]]: # {metric: gain}, {metric: loss worth drawing}; gains less losses are the score
     "What speaks for a match and against it"
     values = {name: [p.get(name, 0.) for p in parts] or [v] for name, v in contributions.items()}
     losses = {name: -sum(min(v, 0) for v in vs) for name, vs in values.items()}
-    return {name: sum(max(v, 0) for v in vs) for name, vs in values.items()}, {name: v for name, v in losses.items() if v}
+    return {name: sum(max(v, 0) for v in vs) for name, vs in values.items()}, {name: v for name, v in losses.items() if v >= .0005}
 
 def bar(gains:Mapping[str, float], # {metric: 0 or more}
         losses:Mapping[str, float]={}, # {metric: 0 or more}, drawn as a hatched end

@@ -46,7 +46,7 @@ class Match:
         return dict(rank=self.rank, id=self.id, path=str(self.path), score=round(self.score, 6), distances=plain(self.distances),
                     contributions=plain(self.contributions), **{k: v for k, v in more.items() if v})
 
-# %% ../nbs/06_visualize.ipynb #4609cf5a
+# %% ../nbs/06_visualize.ipynb #b5532896
 def _rare(match):
     "How unusual its score is, shortly; empty when it is not"
     return one_in(share) if 0 < (share := match.chance.get('score', 1)) <= .1 else ''
@@ -68,7 +68,7 @@ def html_grid(results:'Results', # what to show
     cards = [part_card(q, size) for q in results.queries] + [_match_card(m, size) for m in results[:limit]]
     notes = [f'score = {legend(results[0].contributions)}']
     if any(map(_rare, results[:limit])): notes.append('1 in …: so few pairs of unrelated images have a score as high')
-    if any(min(m.contributions.values(), default=0) < 0 or any(min(p.values(), default=0) < 0 for p in m.parts) for m in results[:limit]):
+    if any(gains_and_losses(m.contributions, m.parts)[1] for m in results[:limit]):
         notes.append(f'<span style="color:{AVOID}">hatched</span>: taken away')
     if len(results) > limit: notes.append(f'{len(results)-limit} more are not shown.')
     return (f'<div style="display:flex;flex-wrap:wrap;gap:12px">{"".join(cards)}</div>'

@@ -44,6 +44,13 @@ def test_several_queries_of_any_kind(rec, photos):
     assert len(e.shown) == 4 and 'not shown: 3' in e._repr_html_()
     assert len(e.plot().axes) > 5
 
+def test_what_is_to_be_avoided_takes_away(rec, photos):
+    results = rec.similar('chelsea.png', unlike='coffee.png', k=9)
+    cup = next(m for m in results if m.path.name == 'mirrored.webp')
+    assert sum(cup.parts[1].values()) < -.1 and 'taken away' in results._repr_html_()
+    assert cup.explain().to_dict()['parts'][1]['contributions']['clip'] < 0
+    assert sum(line.contribution for line in cup.explain().lines) == pytest.approx(cup.score)
+
 def test_rows_as_a_query_and_files_that_are_gone(rec, photos):
     row = {n: rec.view.rows(n, [0])[0] for n in ('clip', 'color', 'phash')}
     results = rec.similar(row, k=2)
