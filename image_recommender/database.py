@@ -29,7 +29,7 @@ def from_blob(blob:bytes) -> str:
     "The relative path that `to_blob` stored"
     return os.fsdecode(blob)
 
-# %% ../nbs/01_database.ipynb #265fc49b
+# %% ../nbs/01_database.ipynb #dffd2114
 @dataclass(frozen=True)
 class ImageRecord:
     "What is known of an image besides its features"
@@ -40,22 +40,23 @@ class ImageRecord:
     width: int # upright, in pixels
     height: int # upright, in pixels
     format: str # 'JPEG', 'PNG', ...
+    taken: float|None = None # when, by the wall clock of the place, as seconds since the epoch; None: not known
     id: int|None = None # 1, 2, ... in order of insertion; given by the database
 
-# %% ../nbs/01_database.ipynb #61051e19
-SCHEMA_VERSION = 1
+# %% ../nbs/01_database.ipynb #c6559547
+SCHEMA_VERSION = 2
 
 _SCHEMA = '''
 CREATE TABLE IF NOT EXISTS settings (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS images (
   id INTEGER PRIMARY KEY AUTOINCREMENT, path BLOB NOT NULL UNIQUE, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
-  sha256 BLOB NOT NULL, width INTEGER NOT NULL, height INTEGER NOT NULL, format TEXT NOT NULL);
+  sha256 BLOB NOT NULL, width INTEGER NOT NULL, height INTEGER NOT NULL, format TEXT NOT NULL, taken REAL);
 CREATE INDEX IF NOT EXISTS images_sha256 ON images(sha256);
 CREATE TABLE IF NOT EXISTS bad (path BLOB PRIMARY KEY, reason TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS ignored (path BLOB PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS changes (seq INTEGER PRIMARY KEY AUTOINCREMENT, image_id INTEGER NOT NULL);
 '''
-_COLUMNS = 'path, size, mtime_ns, sha256, width, height, format'
+_COLUMNS = 'path, size, mtime_ns, sha256, width, height, format, taken'
 
 def _record(row) -> ImageRecord:
     id, path, *rest = row
@@ -66,7 +67,7 @@ def _table(feature:str) -> str:
         raise ValueError(f'{feature!r} cannot name a feature: use lower-case letters, digits and _')
     return f'feature_{feature}'
 
-# %% ../nbs/01_database.ipynb #84fc4062
+# %% ../nbs/01_database.ipynb #112d7902
 class Database:
     "Images, features, bad files and settings of one library"
     def __init__(self,
@@ -86,6 +87,17 @@ class Database:
             self.close()
             raise StoreError(f'{self.path} was written by a newer version of image_recommender (schema {found}, this one '
                              f'reads up to {SCHEMA_VERSION}). Upgrade with: pip install -U image_recommender')
+        elif found < SCHEMA_VERSION: self._migrate()
+
+    def _migrate(self):
+        "From version 1: the column `taken`"
+        if self.readonly:
+            self._db.execute('CREATE TEMP VIEW images AS SELECT *, NULL AS taken FROM main.images')
+            return
+        with self.transaction() as db:
+            if self.setting('schema_version') == SCHEMA_VERSION: return # another process was faster
+            db.execute('ALTER TABLE images ADD COLUMN taken REAL')
+            self.set_setting('schema_version', SCHEMA_VERSION)
 
     def _connect(self):
         mode = 'mode=ro&immutable=1' if self.readonly else 'mode=rwc'
@@ -232,12 +244,12 @@ class Database:
                 old = db.execute('SELECT id, sha256 FROM images WHERE path=?', (path,)).fetchone()
                 db.execute('DELETE FROM bad WHERE path=?', (path,))
                 if old and old[1] == r.sha256:
-                    db.execute('UPDATE images SET size=?, mtime_ns=? WHERE id=?', (r.size, r.mtime_ns, old[0]))
+                    db.execute('UPDATE images SET size=?, mtime_ns=?, taken=coalesce(?, taken) WHERE id=?', (r.size, r.mtime_ns, r.taken, old[0]))
                     ids.append(old[0])
                     continue
                 if old: self.remove([old[0]])
-                ids.append(db.execute(f'INSERT INTO images ({_COLUMNS}) VALUES (?,?,?,?,?,?,?)',
-                                      (path, r.size, r.mtime_ns, r.sha256, r.width, r.height, r.format)).lastrowid)
+                ids.append(db.execute(f'INSERT INTO images ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?)',
+                                      (path, r.size, r.mtime_ns, r.sha256, r.width, r.height, r.format, r.taken)).lastrowid)
             for name, rows in (features or {}).items(): self._add_feature(name, ids, rows)
             if features: db.executemany('INSERT INTO changes (image_id) VALUES (?)', ((i,) for i in ids))
         return ids

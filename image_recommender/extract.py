@@ -59,7 +59,7 @@ class Timing:
         busy = {'disk' if self.read > self.decode else 'decode': self.read+self.decode, 'model': self.model, 'database': self.store}
         return max(busy, key=busy.get)
 
-# %% ../nbs/03a_extract.ipynb #921ec3f7
+# %% ../nbs/03a_extract.ipynb #e2943b32
 @dataclass
 class Preparation:
     "Decodes a file's content and lets each feature do its part for it, in whatever thread or process"
@@ -71,11 +71,11 @@ class Preparation:
     def __call__(self,
                  data:bytes, # an image file's content
                  path:str, # what to call it when it is bad
-                ) -> tuple: # (width, height, format) and what each feature prepared, or BadImage; seconds
+                ) -> tuple: # (width, height, format, taken) and what each feature prepared, or BadImage; seconds
         start = perf_counter()
         try:
             d = decode_or_bad(data, path, self.image_size, self.max_pixels)
-            got = (d.width, d.height, d.format), [f.prepare(d.image) for f in self.features]
+            got = (d.width, d.height, d.format, d.taken), [f.prepare(d.image) for f in self.features]
         except BadImage as bad: got = bad
         except Exception as e: got = BadImage(path, f'its features cannot be computed ({type(e).__name__}: {e})')
         return got, perf_counter()-start

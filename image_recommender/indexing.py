@@ -111,7 +111,7 @@ def unmounted(root:Path, # folder of the collection
         if empty(os.path.dirname(p)): missing.add(p)
     return missing
 
-# %% ../nbs/06a_indexing.ipynb #d3a8fd66
+# %% ../nbs/06a_indexing.ipynb #57950d03
 def is_changed(record:ImageRecord, # what the library knows
                root:Path, # folder of the collection
               ) -> bool: # False also for a file that is gone
@@ -146,7 +146,7 @@ def store_known(db:Database, # of the library
         report.moved += 1
         return
     same = twin.path == file.path # its content is as it was, only its time is new
-    db.add([ImageRecord(file.path, file.size, file.mtime_ns, file.sha256, twin.width, twin.height, twin.format)], None if same else rows)
+    db.add([ImageRecord(file.path, file.size, file.mtime_ns, file.sha256, twin.width, twin.height, twin.format, twin.taken)], None if same else rows)
     report.copied += not same
     report.added += not same
 
