@@ -213,7 +213,7 @@ def load_image(path:str|os.PathLike, # an image file
     return LoadedImage(d.image, d.width, d.height, d.format, path=os.fspath(path), size=len(data),
                        mtime_ns=info.st_mtime_ns, sha256=hashlib.sha256(data).digest())
 
-# %% ../nbs/00_loader.ipynb #d6b527f9
+# %% ../nbs/00_loader.ipynb #ba3d6312
 MAX_BYTES = 50_000_000
 
 def is_url(source) -> bool:
@@ -249,6 +249,7 @@ def _read_within(answer, deadline, max_bytes):
         data += piece
         if len(data) > max_bytes: raise ValueError(f'more than {max_bytes/1e6:g} MB; raise the limit with max_bytes=')
         if time.monotonic() > deadline: raise TimeoutError
+    if getattr(answer, 'length', None): raise ConnectionError(f'the connection ended {answer.length:,} bytes too early')
     return bytes(data)
 
 def _web_reason(e, timeout):
