@@ -12,7 +12,7 @@ from .loader import DECODE_SIZE
 # %% auto #0
 __all__ = ['Feature', 'decode_size', 'ColorHistogram', 'orientations', 'PHash']
 
-# %% ../nbs/02_features.ipynb #207ddf66
+# %% ../nbs/02_features.ipynb #3f4406cf
 class Feature:
     "Base class of all metrics: subclasses set the attributes and define `extract` and `distance`"
     name: str = '' # lower-case letters, digits and _; the metric's name in weights and results
@@ -22,6 +22,7 @@ class Feature:
     falloff: str = 'sharp' # how distance becomes evidence: 'sharp' where only small ones mean something, else 'even'; see `fusion`
     image_size: int|None = DECODE_SIZE # the image's shorter side has at least this many pixels, or all it has; None: full size
     reach: float = .3 # where 'sharp' evidence has fallen to 1/e, as a share of the distance that 1 in 100 unrelated pairs falls below
+    layout: bool = True # whether it matters where in the image a pixel lies; if not, a region of any shape is given as one row of its pixels
     typical: float|None = None # a distance that 1 in 100 unrelated pairs falls below, for libraries too small to measure it
 
     @property
@@ -90,10 +91,10 @@ def decode_size(features, # of one image
     sizes = [f.image_size for f in features]
     return None if None in sizes else max(sizes, default=DECODE_SIZE)
 
-# %% ../nbs/02_features.ipynb #38e86bad
+# %% ../nbs/02_features.ipynb #e70cd500
 class ColorHistogram(Feature):
     "Per-channel RGB histogram, compared by L2 distance; a row is `3*bins` fractions, each channel sums to 1"
-    name, dtype, weight, typical, reach = 'color', 'float32', .3, .28, .25
+    name, dtype, weight, typical, reach, layout = 'color', 'float32', .3, .28, .25, False
 
     def __init__(self,
                  bins:int=8, # steps per channel; divides 256
