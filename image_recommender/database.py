@@ -342,9 +342,9 @@ def forget_changes(self:Database, seq:int):
     "Drop the log up to change number `seq`"
     with self.transaction() as db: db.execute('DELETE FROM changes WHERE seq<=?', (seq,))
 
-# %% ../nbs/01_database.ipynb #a450ebd5
+# %% ../nbs/01_database.ipynb #16aacf40
 @lru_cache(maxsize=64)
-def _compiled(pattern): return re.compile(pattern)
+def _compiled(pattern): return re.compile(os.fsdecode(pattern))
 
 @patch
 def ids_where(self:Database,
