@@ -16,13 +16,14 @@ from .loader import display_name
 __all__ = ['PROPERTIES', 'path_regex', 'Property', 'Table', 'image_ids', 'join_table', 'column_mask', 'allowed_ids',
            'parse_condition', 'parse_where']
 
-# %% ../nbs/06c_filters.ipynb #39559761
+# %% ../nbs/06c_filters.ipynb #e5c829cf
 _WILDCARDS = {'**/': '(?:.*/)?', '**': '.*', '*': '[^/]*', '?': '[^/]'}
+_TOKEN = re.compile(r'\*\*/|\*\*|\*|\?|\[!?\]?[^\]/]*\]|.', re.DOTALL)
 
 def _translate(pattern:str) -> str:
     "The regular expression of a pattern with wildcards, not anchored"
     parts = []
-    for token in re.findall(r'\*\*/|\*\*|\*|\?|\[!?\]?[^\]/]*\]|.', pattern, re.DOTALL):
+    for token in _TOKEN.findall(pattern):
         if len(token) > 2 and token[0] == '[':
             inside = re.sub(r'([\\\[\]^&~|])', r'\\\1', token[1:-1].removeprefix('!'))
             token = f"[^/{inside}]" if token[1] == '!' else f'[{inside}]'
@@ -43,6 +44,13 @@ def path_regex(pattern:str, # with wildcards
     elif part == 'name' or '/' not in pattern: regex = '(?:.*/)?' + _translate(pattern)
     else: regex = _translate((pattern+'**' if pattern.endswith('/') else pattern).removeprefix('./'))
     return f'(?is:{regex})'
+
+# %% ../nbs/06c_filters.ipynb #04c8d88b
+def _like(pattern:str) -> str:
+    "A pattern for `LIKE` that matches all that `pattern` does, and more"
+    pattern = os.fspath(pattern).replace(os.sep, '/').removeprefix('./')
+    letters = (re.sub(r'([%_\\])', r'\\\1', t) if len(t) == 1 and t.isascii() and t not in '*?' else '%' for t in _TOKEN.findall(pattern))
+    return re.sub('%{2,}', '%', f"%{''.join(letters)}%") if '\\' not in pattern else '%'
 
 # %% ../nbs/06c_filters.ipynb #93dfbcfa
 _COMPARISON = re.compile(r'\s*(>=|<=|!=|==|=|>|<)\s*([^<>=!]+)')
@@ -107,7 +115,7 @@ def _compare_dates(op, value, seconds:Callable) -> list[list[tuple[str, float]]]
 def _compare_taken(op, value): return _compare_dates(op, value, lambda d: d.replace(tzinfo=timezone.utc).timestamp())
 def _compare_modified(op, value): return _compare_dates(op, value, datetime.timestamp)
 
-# %% ../nbs/06c_filters.ipynb #93a66f86
+# %% ../nbs/06c_filters.ipynb #dca3ac50
 @dataclass(frozen=True)
 class Property:
     "Something that is known of every image"
@@ -130,12 +138,13 @@ _SOME = 500 # SQLite's limit is about 1,000
 
 def _texts(value) -> tuple[bool, list[str]]: # True if none of them must match
     "The texts of a value: one or a list, or `!=` and one"
+    if isinstance(value, str) and value.startswith('!='): return True, [value[2:].strip()]
     values = list(value) if isinstance(value, _MANY) else [value]
     if not all(isinstance(v, (str, os.PathLike)) for v in values): raise ValueError('expected a text or a list of texts')
-    if len(values) != 1 or not isinstance(values[0], str) or values[0][:1] not in ('<', '>', '=', '!'): return False, [os.fspath(v) for v in values]
-    parts = _comparisons(values[0])
-    if len(parts) > 1 or parts[0][0] not in ('=', '!='): raise ValueError('texts are compared with = and != only')
-    return parts[0][0] == '!=', [parts[0][1]]
+    return False, [os.fspath(v) for v in values]
+
+def _unordered(value):
+    if isinstance(value, str) and value[:1] in ('<', '>'): raise ValueError('texts have no order, they are equal or not (!=)')
 
 def _condition(key:str, value) -> tuple[str, list]:
     "SQL for what is asked of a property, and its arguments"
@@ -144,9 +153,12 @@ def _condition(key:str, value) -> tuple[str, list]:
         if len(texts) > _SOME and key == 'format': raise ValueError(f'{len(texts):,} values are too many')
         if not texts: return '0', []
         if key == 'format':
+            _unordered(value)
             texts = [_FORMATS.get(t.upper(), t.upper()) for t in texts]
             return f"nullif(upper(format),'') {'NOT ' if unwanted else ''}IN ({','.join('?'*len(texts))})", texts
-        return f"path {'NOT ' if unwanted else ''}REGEXP ?", ['|'.join(path_regex(t, key) for t in texts)]
+        regex, rough = '|'.join(path_regex(t, key) for t in texts), [_like(t) for t in texts]
+        if unwanted or len(texts) > 5: return f"path {'NOT ' if unwanted else ''}REGEXP ?", [os.fsencode(regex)]
+        return '(' + ' OR '.join(["CAST(path AS TEXT) LIKE ? ESCAPE '\\'"]*len(rough)) + ') AND path REGEXP ?', [*rough, os.fsencode(regex)]
     p = PROPERTIES[key]
     alternatives = _alternatives(value, p.meaning)
     if len(alternatives) > _SOME: raise ValueError(f'{len(alternatives):,} values are too many; give the paths or ids that you mean as where=')
@@ -216,7 +228,7 @@ def join_table(library, # a `Library`
     library.tables[new.name] = new
     return len(known)
 
-# %% ../nbs/06c_filters.ipynb #6cf0f8ca
+# %% ../nbs/06c_filters.ipynb #ead433c2
 _OPERATORS = {'<': operator.lt, '<=': operator.le, '>': operator.gt, '>=': operator.ge, '=': operator.eq, '!=': operator.ne}
 
 def column_mask(column, # pandas Series
@@ -241,13 +253,15 @@ def column_mask(column, # pandas Series
     return known & holds
 
 def _text_mask(column, value):
-    try: unwanted, texts = _texts([str(v) for v in value] if isinstance(value, _MANY) else str(value) if isinstance(value, (int, float)) else value)
+    try:
+        _unordered(value)
+        unwanted, texts = _texts([str(v) for v in value] if isinstance(value, _MANY) else str(value) if isinstance(value, (int, float)) else value)
     except ValueError as e: raise ValueError(f'{e}; this column holds text (pandas.to_numeric and pandas.to_datetime make numbers and dates of it)') from None
     wanted = re.compile('|'.join(f"(?is:{_translate(t).replace('[^/]', '.')})" for t in texts) or '(?!)')
     column = column.astype(object)
     return column.isin([u for u in column.dropna().unique() if wanted.fullmatch(str(u))]).to_numpy() != unwanted
 
-# %% ../nbs/06c_filters.ipynb #85a90341
+# %% ../nbs/06c_filters.ipynb #1d9960db
 def allowed_ids(library, # a `Library`
                 where, # pattern of paths; mapping of properties and columns to what is asked of them; paths or ids; function of an `ImageRecord`; None: all
                ) -> np.ndarray: # (n,) int64, ascending
@@ -266,7 +280,7 @@ def _columns(library) -> dict[str, list]:
     return names
 
 def _by_conditions(library, where):
-    columns, sql, args, masks = _columns(library), ['1'], [], []
+    columns, sql, args, own_ids = _columns(library), [], [], []
     known = [*_PATHS, 'format', *PROPERTIES, *columns]
     for key, value in where.items():
         if key not in known:
@@ -282,11 +296,12 @@ def _by_conditions(library, where):
                 args += values
             else:
                 table, column = columns[key][0]
-                masks.append((table, column_mask(table.frame[column], value)))
+                own_ids.append(_table_ids(library, table)[column_mask(table.frame[column], value)])
         except (ValueError, OverflowError) as e: raise ValueError(f'where {key}={value!r}: {e}' + (f'. For example {{{key!r}: {example}}}' if example else '')) from None
-    ids = library.db.ids_where(' AND '.join(sql), args)
-    for table, mask in masks: ids = np.intersect1d(ids, _table_ids(library, table)[mask])
-    return ids
+    if sql or not own_ids: own_ids.append(library.db.ids_where(' AND '.join(sql) or '1', args))
+    ids = min(own_ids, key=len)
+    for other in own_ids: ids = ids[np.isin(ids, other)]
+    return np.sort(ids[ids > 0])
 
 # %% ../nbs/06c_filters.ipynb #045fdda3
 def _not_a_condition(library, pattern:str) -> str:

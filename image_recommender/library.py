@@ -42,7 +42,7 @@ def check_arrays(paths:list[str], # n paths
         arrays['clip'] = a/np.maximum(np.linalg.norm(a, axis=1, keepdims=True), 1e-12)
     return arrays
 
-# %% ../nbs/07_library.ipynb #d746f569
+# %% ../nbs/07_library.ipynb #73c8206e
 class Library:
     "A folder of pictures and its store; `ImageRecommender` adds the questions"
     def __init__(self,

@@ -40,7 +40,7 @@ def read_delta(db:Database, # the truth
     engine = ExactEngine(arrays['clip'], None, {}) if 'clip' in arrays else None
     return Part(ids, arrays, {n: f.informative(arrays[n]) for n, f in features.items()}, engine)
 
-# %% ../nbs/05a_search.ipynb #75502ed0
+# %% ../nbs/05a_search.ipynb #75e4ef3d
 class SearchView:
     "A generation, plus the images newer than it, minus those deleted since; rows are numbered through"
     def __init__(self,
@@ -112,7 +112,7 @@ class SearchView:
                  ) -> np.ndarray: # (n,) float32; nan where query or row holds no information
         "Exact distance of `query` to some rows"
         f, rows = self.features[name], self.rows(name, positions)
-        if callable(query): return np.where(f.informative(rows), query(rows), np.nan)
+        if callable(query): return query(rows)
         return np.where(f.informative(rows) & f.informative(query[None]), f.distance(query, rows), np.nan)
 
     def positions(self,
@@ -142,7 +142,7 @@ class Asked:
 # %% ../nbs/05a_search.ipynb #53d9b892
 AT_ONCE = 8 # questions
 
-# %% ../nbs/05a_search.ipynb #1e4532f9
+# %% ../nbs/05a_search.ipynb #bf9b1fd2
 @dataclass
 class Voice:
     "What one metric says of a stretch of rows, for several parts of questions at once"
@@ -195,7 +195,7 @@ def listen(part:Part, # rows
             near, shape = curve.get('near', 0.), curve['shape']
             if shape == 'even' and not (exact or tail): shape = 'line' # rows in the tail are not the best; their order does not matter
             yield Voice(distances, np.array(owner), np.float32(near), np.float32(1/(curve['scale']-near)), shape,
-                        np.array(share, np.float32)[:, None], None if known.all() else known)
+                        np.array(share, np.float32)[:, None], None if callable(queries[0]) or known.all() else known)
 
 def scan_part(n:int, # rows
               offset:int, # position of the first

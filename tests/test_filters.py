@@ -2,10 +2,12 @@
 import os, shutil, sqlite3
 from datetime import datetime, timezone
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
-from image_recommender import ImageRecommender
+from image_recommender import ImageRecommender, Library
 from image_recommender.database import SCHEMA_VERSION, Database, ImageRecord
+from image_recommender.filters import allowed_ids
 
 
 def at(*args): return datetime(*args, tzinfo=timezone.utc).timestamp()
@@ -80,3 +82,96 @@ def test_dates_missing_from_an_older_store_come_with_reset(tmp_path):
     assert rec.record('a.jpg').taken is None # known content is not decoded again
     rec.index(progress=False, reset=True)
     assert rec.record('a.jpg').taken == at(2021, 6, 5, 18, 30)
+
+
+# Filters
+
+def fill(tmp_path, n=300, seed=0):
+    "A library without files: records of many kinds, among them some of which little is known"
+    rng = np.random.default_rng(seed)
+    names = ['a', 'B', 'é', 'É', os.fsdecode(b'\xff'), '[1]', 'x y', '100%', 'under_score', 'back\\slash', 'new\nline', '*']
+    rec = Library(tmp_path)
+    records = {}
+    for i in range(n):
+        folders = [str(f) for f in rng.choice(names, rng.integers(3))]
+        path = '/'.join([*folders, f'{rng.choice(names)}{i}{rng.choice([".jpg", ".JPG", ".png"])}'])
+        records[path] = ImageRecord(path, int(rng.integers(0, 5000)), int(rng.integers(0, 2*10**18)), bytes([i % 256]), int(rng.integers(0, 40)), int(rng.integers(0, 40)),
+                                    str(rng.choice(['JPEG', 'PNG', ''])), None if rng.random() < .3 else float(rng.uniform(1.6e9, 1.7e9)))
+    rec._open(create=True).add(records.values())
+    return rec, list(rec.db.images()), rng
+
+
+def plain_match(pattern, path):
+    "A pattern with wildcards, by plain recursion over its characters"
+    pattern, path = pattern.lower(), path.lower()
+    if not pattern: return not path
+    if pattern.startswith('**/'): return plain_match(pattern[3:], path) or any(plain_match(pattern[3:], path[i+1:]) for i, c in enumerate(path) if c == '/')
+    if pattern.startswith('**'): return any(plain_match(pattern[2:], path[i:]) for i in range(len(path)+1))
+    if pattern[0] == '*': return any(plain_match(pattern[1:], path[i:]) for i in range(len(path)+1) if '/' not in path[:i])
+    if not path: return False
+    return (path[0] != '/' if pattern[0] == '?' else path[0] == pattern[0]) and plain_match(pattern[1:], path[1:])
+
+
+@pytest.mark.parametrize('seed', range(3))
+def test_numbers_agree_with_plain_python(tmp_path, seed):
+    rec, records, rng = fill(tmp_path, seed=seed)
+    compare = {'<': lambda a, b: a < b, '<=': lambda a, b: a <= b, '>': lambda a, b: a > b, '>=': lambda a, b: a >= b, '=': lambda a, b: a == b, '!=': lambda a, b: a != b}
+    for _ in range(60):
+        key, op = rng.choice(['width', 'height', 'size']), str(rng.choice(list(compare)))
+        values = [getattr(r, key) for r in records]
+        low, high = sorted(int(v) for v in rng.choice(values, 2))
+        wanted = {f'{op}{low}': lambda v: compare[op](v, low), (low, high): lambda v: low <= v <= high, f'{low}..{high}': lambda v: low <= v <= high,
+                  f'>{low} <={high}': lambda v: low < v <= high, (None, high): lambda v: v <= high}
+        for where, holds in wanted.items():
+            assert list(allowed_ids(rec, {key: where})) == [r.id for r, v in zip(records, values) if v and holds(v)], where
+        assert list(allowed_ids(rec, {key: [low, high], 'format': 'png'})) == [r.id for r, v in zip(records, values) if v and v in (low, high) and r.format == 'PNG']
+
+
+@pytest.mark.parametrize('seed', range(3))
+def test_patterns_agree_with_plain_python(tmp_path, seed):
+    rec, records, rng = fill(tmp_path, seed=seed)
+    for _ in range(150):
+        pieces = rng.choice(['*', '**/', '?', 'a', 'É', '/', '.jpg', '%', '_', '1', os.fsdecode(b'\xff'), '\\', '\n', '!'], rng.integers(1, 6))
+        pattern = ''.join(pieces).lstrip('/')
+        if not pattern or '***' in pattern or pattern[-1] == '/' or pattern.startswith('./') : continue
+        full = pattern if '/' in pattern else '**/'+pattern
+        assert list(allowed_ids(rec, {'path': pattern})) == [r.id for r in records if plain_match(full, r.path)], pattern
+
+
+def test_dates_are_those_of_the_wall_clock(tmp_path):
+    rec, records, _ = fill(tmp_path)
+    months = lambda r: datetime.fromtimestamp(r.taken, timezone.utc).strftime('%Y-%m') if r.taken else ''
+    for month in ('2021-01', '2022-12', '2023-07'):
+        assert list(allowed_ids(rec, {'taken': month})) == [r.id for r in records if months(r) == month]
+        assert list(allowed_ids(rec, {'taken': f'>{month}'})) == [r.id for r in records if months(r) > month]
+        assert list(allowed_ids(rec, {'taken': f'!={month}'})) == [r.id for r in records if r.taken and months(r) != month]
+        assert list(allowed_ids(rec, {'taken': (None, month)})) == [r.id for r in records if r.taken and months(r) <= month]
+
+
+def test_tables_by_any_form_of_path(tmp_path, monkeypatch):
+    rec, records, rng = fill(tmp_path)
+    prices = rng.integers(0, 100, len(records)).astype(float)
+    prices[::7] = np.nan
+    forms = [(lambda p: p), (lambda p: tmp_path/p), (lambda p: f'./{p}'), (lambda p: str(tmp_path/p))]
+    frame = pd.DataFrame({'file': [forms[i % 4](r.path) for i, r in enumerate(records)], 'price': prices})
+    assert rec.join(frame, on='file') == len(records)
+    assert list(allowed_ids(rec, {'price': '<50', 'width': '>10'})) == [r.id for r, p in zip(records, prices) if p < 50 and r.width > 10]
+    monkeypatch.chdir(tmp_path.parent)
+    relative = Library(tmp_path.name)
+    assert relative.join(pd.DataFrame({'path': [f'{tmp_path.name}/{records[0].path}'], 'x': [1]})) == 1
+    assert list(allowed_ids(relative, [f'{tmp_path.name}/{r.path}' for r in records[:3]])) == [r.id for r in records[:3]]
+
+
+def test_a_joined_table_follows_the_library(tmp_path):
+    save_dated(tmp_path/'a.jpg', '2021:06:05 18:30:00')
+    save_dated(tmp_path/'b.jpg', '2022:06:05 18:30:00')
+    rec = ImageRecommender(tmp_path, model='efficientnet-lite0')
+    rec.index(progress=False)
+    (tmp_path/'t.csv').write_text('path,price\na.jpg,5\nb.jpg,6\nlater.jpg,7\n')
+    with pytest.warns(UserWarning, match=r'1 of 3 rows belong to no image of the library, for example .later.jpg'): rec.join(tmp_path/'t.csv')
+    assert [p.name for p in rec.select({'price': '>0'})] == ['a.jpg', 'b.jpg']
+    save_dated(tmp_path/'later.jpg', '2023:06:05 18:30:00')
+    rec.add(tmp_path/'later.jpg')
+    rec.remove('a.jpg')
+    assert [p.name for p in rec.select({'t.price': '>0'})] == ['b.jpg', 'later.jpg']
+    with pytest.raises(ValueError, match='several rows'): rec.join(pd.DataFrame({'path': ['b.jpg', tmp_path/'b.jpg'], 'x': [1, 2]}))
