@@ -19,7 +19,7 @@ __all__ = ['UNITS', 'MEANINGS', 'POSITIONS', 'TOLD', 'CHANNELS', 'one_in', 'chan
            'Look', 'positions_of', 'Structure', 'Line', 'Explanation', 'sentences', 'copies_words', 'explanation_html',
            'explanation_figure']
 
-# %% ../nbs/05c_explain.ipynb #2c8b95da
+# %% ../nbs/05c_explain.ipynb #8d1ff5dc
 def one_in(share:float, # 0..1
           ) -> str:
     "A share as people say it, in two digits: '1 in 50,000'"
@@ -27,12 +27,13 @@ def one_in(share:float, # 0..1
     n = round(n, 1-math.floor(math.log10(n)))
     return f'1 in {n:,.0f}' if n >= 10 else f'1 in {n:g}'
 
-def chance_words(share:float|None, # of unrelated pairs that are as close, 0..1; None or nan: not known
+def chance_words(share:float|None, # of what it is compared with, 0..1; None or nan: not known
+                 of:str='unrelated pairs', # what it is compared with
                 ) -> str: # empty when it is not known
     "How unusual it is to be as close as this"
     if share is None or math.isnan(share): return ''
-    if share <= 0: return 'closer than every unrelated pair that was looked at'
-    return f'closer than all but {one_in(share)} unrelated pairs' if share <= .1 else f'{share:.0%} of unrelated pairs are as close'
+    if share <= 0: return f'closer than all {of} that were looked at'
+    return f'closer than all but {one_in(share)} {of}' if share <= .1 else f'{share:.0%} of {of} are as close'
 
 # %% ../nbs/05c_explain.ipynb #aadec747
 UNITS = dict(clip='cosine distance {:.2f}', color='histogram distance {:.2f}', phash='{:.0f} of 64 bits differ')
@@ -139,7 +140,7 @@ class Line:
     distance: str # in words
     chance: str # in words; empty when it is not known
 
-# %% ../nbs/05c_explain.ipynb #438903c5
+# %% ../nbs/05c_explain.ipynb #f1fe13eb
 class Explanation:
     "Why an image was found: as HTML in a notebook, as sentences with `print`, as a figure with `plot`, as data with `to_dict`"
     def __init__(self,
@@ -172,7 +173,8 @@ class Explanation:
     @property
     def title(self) -> str:
         m = self.match
-        return f'{m.rank}. {display_name(m.path.name)}: score {m.score:.3f}' + (f', {words}' if (words := chance_words(m.chance.get('score'))) else '')
+        words = chance_words(m.chance.get('score'), 'unrelated pairs' if len(m.parts) < 2 else 'images of the library')
+        return f'{m.rank}. {display_name(m.path.name)}: score {m.score:.3f}' + (f', {words}' if words else '')
 
     def to_dict(self) -> dict:
         "Plain data, ready for JSON: the match, what each metric says, palettes, and the position in which the structure fits"
