@@ -13,7 +13,7 @@ from .features import Feature
 # %% auto #0
 __all__ = ['AVOIDED', 'Ask', 'as_parts', 'share_out', 'given_rows']
 
-# %% ../nbs/07a_query.ipynb #fa8c01d9
+# %% ../nbs/07a_query.ipynb #c6843b33
 @dataclass(eq=False)
 class Ask:
     "One part of a question: an image, a text or a colour"
@@ -22,7 +22,7 @@ class Ask:
     color: object = None # '#c03020', 'red', (r, g, b), a list of them, or {colour: share of the picture}
     weight: float = 1. # how much it counts among the parts; negative: to be avoided
     box: Sequence[float]|None = None # (left, top, right, bottom) of the region of the image that is meant
-    mask: object = None # image or array of the image's shape: not 0 where it is meant
+    mask: object = None # image or array of the image's shape: bright, not 0, where it is meant
 
     def __post_init__(self):
         given = [n for n in ('image', 'text', 'color') if getattr(self, n) is not None]

@@ -28,7 +28,7 @@ from .visualize import Match, QueryPart, Results
 # %% auto #0
 __all__ = ['ImageRecommender']
 
-# %% ../nbs/11_recommender.ipynb #aeebf914
+# %% ../nbs/11_recommender.ipynb #f98739ef
 class ImageRecommender(Library):
     "Finds the images of a folder that look like the ones you give it"
 
@@ -79,7 +79,8 @@ class ImageRecommender(Library):
         own = [[p for a in q if a.id is not None and not include_self and (p := view.position(a.id)) is not None] for q in questions]
         k = k or (5 if within is None else len(view))
         n = max(candidates, k if within is None else 1) + max(map(len, own), default=0)
-        if any(w < 0 for q in questions for a in q for w in a.weights.values()): n *= 5 # what is like the query may be like the avoided, too
+        if any(a.curves or w < 0 for q in questions for a in q for w in a.weights.values()):
+            n *= 5 # what is like the query may be like the avoided, too; and an engine is worse at texts than at images
         with one_blas_thread():
             among = None if where is None else view.positions(allowed_ids(self, where))
             found = find_candidates(view, questions, self.calibration, n, exact or n >= len(view), among)
