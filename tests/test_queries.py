@@ -78,7 +78,7 @@ def test_no_picture(site, page, reason):
     assert f'{site}/{page}' in str(e.value)
 
 def test_nobody_there():
-    with pytest.raises(BadImage, match=r'cannot be fetched \(Connection refused\)'): fetch('http://127.0.0.1:9/cat.png')
+    with pytest.raises(BadImage, match='cannot be fetched'): fetch('http://127.0.0.1:9/cat.png')
 
 @pytest.mark.parametrize('page', ['drip', 'silent'])
 def test_too_slow(site, page):
