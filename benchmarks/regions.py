@@ -29,16 +29,13 @@ def collage(photo, ground):
     ground.paste(part(photo), (20, ground.height//4), part(mask))
     return ground
 
-def filled(region, fill):
-    "The region with another filling"
-    if fill == 'mean colour': return region
+def filled(region, original, fill):
+    "The region with another filling; `original` is the same box with its surroundings"
     inside = np.array(region.image)
-    if fill == 'black': inside[~region.mask] = 0
-    if fill == 'white': inside[~region.mask] = 255
-    if fill == 'grey': inside[~region.mask] = 128
-    if fill == 'blurred':
-        soft = Image.fromarray(inside).filter(ImageFilter.GaussianBlur(40))
-        inside[~region.mask] = np.asarray(soft)[~region.mask]
+    outside = dict(black=0, grey=128, white=255).get(fill)
+    if fill == 'mean colour': outside = inside[region.mask].mean(0).round()
+    if fill == 'blur': outside = np.asarray(original.filter(ImageFilter.GaussianBlur(40)))[~region.mask]
+    inside[~region.mask] = outside
     return Region(Image.fromarray(inside), region.box, region.mask)
 
 def main():
@@ -53,7 +50,9 @@ def main():
     queries = {'the whole photo': [Region(photos[i], None) for i in asked],
                'the box': [cut_out(photos[i], (.2, .2, .8, .8)) for i in asked]}
     masked = [cut_out(photos[i], mask=ellipse(photos[i].size)) for i in asked]
-    for fill in ('mean colour', 'black', 'white', 'grey', 'blurred'): queries[f'the mask, filled with {fill}'] = [filled(r, fill) for r in masked]
+    boxes = [cut_out(photos[i], r.box).image for i, r in zip(asked, masked)]
+    for fill in ('white', 'black', 'blur', 'mean colour', 'grey'):
+        queries[f'the mask, the rest {fill}'] = [filled(r, b, fill) for r, b in zip(masked, boxes)]
     table = {name: [] for name in queries}
     for f in (make_embedder(args.model), ColorHistogram(), PHash()):
         rows = np.concatenate([f.finish([f.prepare(im) for im in collection[i:i+64]]) for i in range(0, len(collection), 64)])

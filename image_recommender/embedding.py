@@ -275,7 +275,7 @@ class Embedder(Feature):
 
     def __repr__(self): return f'{type(self).__name__}({self.model_name or self.dim})'
 
-# %% ../nbs/03_embedding.ipynb #2d6d7e7a
+# %% ../nbs/03_embedding.ipynb #f7f36c1d
 DEFAULT_CLIP = 'ViT-B-32/laion2b_s34b_b79k'
 
 def preprocess_of(visual, # image tower made by open_clip
@@ -347,9 +347,9 @@ class OpenClip(Embedder):
         import open_clip
         try:
             with _quiet_open_clip(): tokenizer = open_clip.get_tokenizer(self.arch)
+        except ImportError as e: raise ImportError(f'the tokenizer of {self.arch} needs a package that is not installed: pip install {e.name}') from e
         except Exception as e:
-            raise ConnectionError(f'the tokenizer of {self.arch} is not on this disk and cannot be loaded ({type(e).__name__}: {str(e)[:200]}). '
-                                  'Connect once, or install what is missing.') from e
+            raise ConnectionError(f'the tokenizer of {self.arch} is not on this disk and cannot be downloaded ({type(e).__name__}: {str(e)[:200]})') from e
         model = self._model()
         del model.visual
         return model.to(self.device), tokenizer, open_clip.get_model_config(self.arch)['text_cfg'].get('context_length') or open_clip.tokenizer.DEFAULT_CONTEXT_LENGTH

@@ -233,7 +233,7 @@ def load_image(path:str|os.PathLike, # an image file
     return LoadedImage(d.image, d.width, d.height, d.format, d.taken, path=os.fspath(path), size=len(data),
                        mtime_ns=info.st_mtime_ns, sha256=hashlib.sha256(data).digest())
 
-# %% ../nbs/00_loader.ipynb #ba3d6312
+# %% ../nbs/00_loader.ipynb #e519a499
 MAX_BYTES = 50_000_000
 
 def is_url(source) -> bool:
@@ -277,7 +277,7 @@ def _web_reason(e, timeout):
     if isinstance(e, urllib.error.HTTPError): return f'the server answered {e.code} ({" ".join(str(e.reason).split())})'
     if isinstance(e, urllib.error.URLError) and isinstance(e.reason, Exception): e = e.reason
     if isinstance(e, TimeoutError): return f'no complete answer within {timeout:g} seconds'
-    text = ' '.join(str(e).split()) or type(e).__name__
+    text = ' '.join((getattr(e, 'strerror', None) or str(e) or type(e).__name__).split())
     return text if isinstance(e, ValueError) else f'cannot be fetched ({text[:200]})'
 
 # %% ../nbs/00_loader.ipynb #c7ac03c4

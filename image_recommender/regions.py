@@ -45,11 +45,11 @@ def read_mask(mask, # image, its path or address, or array (h, w): bool, or any 
     if values.max() <= 0: raise ValueError('the mask marks nothing')
     return Image.fromarray(np.where(values > values.max()/2, 255, 0).astype(np.uint8))
 
-# %% ../nbs/02c_regions.ipynb #171c6a7c
+# %% ../nbs/02c_regions.ipynb #a448624e
 @dataclass(frozen=True)
 class Region:
     "A part of a picture, as the features see it"
-    image: Image.Image # RGB, the bounding box; what the mask leaves out is filled with the mean colour of what it marks
+    image: Image.Image # RGB, the bounding box; what the mask leaves out is white
     box: tuple[float, float, float, float] # left, top, right, bottom, in pixels of the upright full-size picture
     mask: np.ndarray|None = None # (h, w) bool, of the size of `image`; None: all of it
 
@@ -88,7 +88,7 @@ def cut_out(source, # picture in any form that `as_image` takes
     marked = None if mask is None else np.asarray(mask.resize(picture.image.size, Image.Resampling.NEAREST).crop(inner)) > 0
     if marked is None or marked.all() or not marked.any(): return Region(image, box)
     pixels = np.array(image)
-    pixels[~marked] = pixels[marked].mean(0).round()
+    pixels[~marked] = 255
     return Region(Image.fromarray(pixels), box, marked)
 
 def _decoder(source, max_pixels):

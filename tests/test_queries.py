@@ -113,6 +113,12 @@ def test_tokenizer_that_cannot_be_had(tiny_clip, monkeypatch):
     monkeypatch.setattr(open_clip, 'get_tokenizer', fail)
     with pytest.raises(ConnectionError, match='tokenizer of tiny-clip.*no network'): make_embedder(tiny_clip).embed_text('a cat')
 
+def test_tokenizer_whose_package_is_missing(tiny_clip, monkeypatch):
+    import open_clip
+    def fail(name): raise ModuleNotFoundError('No module named transformers', name='transformers')
+    monkeypatch.setattr(open_clip, 'get_tokenizer', fail)
+    with pytest.raises(ImportError, match='pip install transformers'): make_embedder(tiny_clip).embed_text('a cat')
+
 def test_network_without_words():
     e = make_embedder('efficientnet-lite0')
     assert not e.reads_text
