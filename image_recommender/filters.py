@@ -262,7 +262,7 @@ def _text_mask(column, value):
     column = column.astype(object)
     return column.isin([u for u in column.dropna().unique() if wanted.fullmatch(str(u))]).to_numpy() != unwanted
 
-# %% ../nbs/06c_filters.ipynb #60e87174
+# %% ../nbs/06c_filters.ipynb #17d4b203
 def allowed_ids(library, # a `Library`
                 where, # pattern of paths; mapping of properties and columns to what is asked of them; paths or ids; function of an `ImageRecord`; None: all
                ) -> np.ndarray: # (n,) int64, ascending
@@ -298,7 +298,7 @@ def _by_conditions(library, where):
             else:
                 table, column = columns[key][0]
                 own_ids.append(_table_ids(library, table)[column_mask(table.frame[column], value)])
-        except (ValueError, ArithmeticError) as e: raise ValueError(f'where {key}={value!r}: {e}' + (f'. For example {{{key!r}: {example}}}' if example else '')) from None
+        except (ValueError, ArithmeticError) as e: raise ValueError(f'where {key}={value!r}: {e}' + (f'; for example {example}' if example else '')) from None
     if sql or not own_ids: own_ids.append(library.db.ids_where(' AND '.join(sql) or '1', args))
     ids = min(own_ids, key=len)
     for other in own_ids: ids = ids[np.isin(ids, other)]
