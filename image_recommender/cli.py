@@ -17,11 +17,11 @@ from .recommender import ImageRecommender
 # %% auto #0
 __all__ = ['OK', 'NOTHING', 'USAGE', 'SOME_BAD', 'CONFIG_KEYS', 'app', 'Library', 'Folder', 'Store', 'Model', 'Device', 'Workers',
            'Limit', 'Recall', 'Ann', 'Runtime', 'Processes', 'Watch', 'Reset', 'Images', 'TopK', 'ClipK', 'Weights',
-           'Visualize', 'Output', 'AsJson', 'Exact', 'DemoFolder', 'Chosen', 'Where', 'Tables', 'scan_app', 'index_app',
-           'search_app', 'parse_weights', 'find_config', 'load_config', 'index', 'search', 'add', 'remove', 'select',
-           'demo', 'scan', 'main']
+           'Text', 'Color', 'Unlike', 'Box', 'Within', 'Visualize', 'Output', 'Where', 'Tables', 'Explain', 'AsJson',
+           'Exact', 'DemoFolder', 'Chosen', 'scan_app', 'index_app', 'search_app', 'parse_weights', 'parse_box',
+           'find_config', 'load_config', 'index', 'search', 'add', 'remove', 'select', 'demo', 'scan', 'main']
 
-# %% ../nbs/20_cli.ipynb #7106e57b
+# %% ../nbs/20_cli.ipynb #532d55f5
 OK, NOTHING, USAGE, SOME_BAD = 0, 1, 2, 3
 
 def parse_weights(text:str|None, # 'clip=.5,color=.5'
@@ -34,6 +34,15 @@ def parse_weights(text:str|None, # 'clip=.5,color=.5'
         try: weights[name.strip()] = float(value)
         except ValueError: raise ValueError(f'{part!r} is no weight; write for example clip=.5,color=.3,phash=.2') from None
     return weights
+
+
+def parse_box(text:str|None, # 'left,top,right,bottom'
+             ) -> tuple[float, ...]|None: # None for None
+    "A region from the command line; raises ValueError that says what is wrong"
+    if text is None: return None
+    try: left, top, right, bottom = (float(v) for v in text.split(','))
+    except ValueError: raise ValueError(f'{text!r} is no box; write left,top,right,bottom, as 40,0,200,120 or .25,0,.75,.5') from None
+    return left, top, right, bottom
 
 # %% ../nbs/20_cli.ipynb #6ff778d1
 CONFIG_KEYS = ('library', 'store', 'model', 'topk', 'clipk', 'weights', 'workers', 'limit', 'recall', 'device', 'ann', 'runtime')
@@ -81,7 +90,7 @@ Model = Annotated[str, typer.Option(help="'auto', 'efficientnet-lite0', or ARCHI
 Device = Annotated[Optional[str], typer.Option(help="'cuda', 'mps' or 'cpu'; default: the best there is.")]
 Workers = Annotated[Optional[int], typer.Option(help='Decoding threads; default: one for each processor.', min=1)]
 
-# %% ../nbs/20_cli.ipynb #8b756f20
+# %% ../nbs/20_cli.ipynb #3471e873
 Limit = Annotated[Optional[int], typer.Option(help='Read at most this many files now.', min=1)]
 Recall = Annotated[Optional[float], typer.Option(help='Share of the true ten nearest embeddings that must be found; default: as before, at first .95.')]
 Ann = Annotated[Optional[str], typer.Option(help="What finds them: 'annoy', 'binary', 'exact', 'faiss' or 'auto'; default: as before, at first annoy.")]
@@ -89,12 +98,20 @@ Runtime = Annotated[str, typer.Option(help="What runs the network: 'torch' or 'o
 Processes = Annotated[Optional[bool], typer.Option('--processes/--threads', help='Decode in processes, which survive a decoder that crashes, or in threads; default: the faster.')]
 Watch = Annotated[bool, typer.Option('--watch', help='Stay, and keep the library up to date while DIR changes.')]
 Reset = Annotated[bool, typer.Option('--reset', help='Extract everything again.')]
-Images = Annotated[list[str], typer.Argument(help='Query images; several are combined.', metavar='IMAGE')]
-TopK = Annotated[int, typer.Option(help='How many images to find.', min=1)]
+Images = Annotated[Optional[list[str]], typer.Argument(help='Query images, files or URLs; several are combined.', metavar='[IMAGE]...', show_default=False)]
+TopK = Annotated[Optional[int], typer.Option(help='How many images to find; default: 5, or with --within all.', min=1)]
 ClipK = Annotated[int, typer.Option(help='Nearest images of each metric that are scored exactly.', min=1)]
 Weights = Annotated[Optional[str], typer.Option(help='For example clip=.5,color=.3,phash=.2.')]
+Text = Annotated[Optional[list[str]], typer.Option(help='What is in the picture, in words; needs a model with a text tower.')]
+Color = Annotated[Optional[list[str]], typer.Option(help="A colour that it has, as '#c03020' or red; several make a palette.")]
+Unlike = Annotated[Optional[list[str]], typer.Option(help='An image that it should not be like.', metavar='IMAGE')]
+Box = Annotated[Optional[str], typer.Option(help='The region of IMAGE that is meant: left,top,right,bottom in pixels, or as fractions.')]
+Within = Annotated[Optional[float], typer.Option(help='Only images that score higher than all but this share of unrelated pairs, as 1e-4.')]
 Visualize = Annotated[bool, typer.Option('--visualize', help='Save a picture of the result.')]
 Output = Annotated[str, typer.Option(help='File of that picture.', metavar='FILE')]
+Where = Annotated[Optional[list[str]], typer.Option('--where', help="Only images that satisfy this: 'width>=2000', format=JPEG,HEIC, taken=2021-06..2021-09, or a pattern of paths; several: all of them.", metavar='CONDITION')]
+Tables = Annotated[Optional[list[str]], typer.Option('--table', help="CSV file with a column 'path', whose other columns can be asked for with --where.", metavar='FILE')]
+Explain = Annotated[bool, typer.Option('--explain', help='Say of each image why it was found.')]
 AsJson = Annotated[bool, typer.Option('--json', help='Print a JSON list.')]
 Exact = Annotated[bool, typer.Option('--exact', help='Score every image.')]
 DemoFolder = Annotated[str, typer.Argument(help='Where to make the demo collection.', metavar='DIR')]
@@ -133,34 +150,47 @@ def index(library:Folder, # folder of the collection
         if watch: _watch(rec)
         _summary(rec.index(limit=limit, recall=recall, reset=reset, progress=sys.stderr.isatty()), rec)
 
-# %% ../nbs/20_cli.ipynb #8e7a60d6
+# %% ../nbs/20_cli.ipynb #45296042
+def _explain(results):
+    for m in results: typer.echo(f'{m.explain()}\n  {display_name(m.path)}\n')
+
 def _table(results):
     for m in results:
         parts = '  '.join(f'{k} {v:.3f}' for k, v in m.contributions.items())
         typer.echo(f'{m.rank:>3}  {m.score:.3f}  {parts}  {display_name(m.path)}')
 
 @app.command()
-def search(images:Images, # query images; several are combined
+def search(images:Images=None, # query images; several are combined
            library:Library='.', # folder of the collection
-           topk:TopK=5, # how many images to find
+           topk:TopK=None, # how many images to find
            clipk:ClipK=200, # nearest images of each metric that are scored exactly
            weights:Weights=None, # 'clip=.5,color=.3,phash=.2'
+           text:Text=None, # what is in the picture
+           color:Color=None, # what colours it has
+           unlike:Unlike=None, # what to avoid
+           box:Box=None, # a region of the image
+           within:Within=None, # a share of unrelated pairs
+           where:Where=None, # which images may be found, see `parse_condition`
+           table:Tables=None, # see `Library.join`
            visualize:Visualize=False, # save a picture of the result
            output:Output='similar.png', # file of that picture
+           explain:Explain=False, # say of each image why it was found
            as_json:AsJson=False, # print a JSON list
            exact:Exact=False, # score every image
            store:Store=None, # where the index is
            model:Model='auto', # see `make_embedder`
            device:Device=None, # for the network
           ):
-    "Find the images of the library that look most like IMAGE."
+    "Find the images of the library that look most like IMAGE, or fit a text or a colour."
     with _Sentences():
         rec = ImageRecommender(library, store=store, model=model, device=device)
+        for t in table or (): rec.join(t)
         bad = []
-        results = rec.similar(images, k=topk, weights=parse_weights(weights), candidates=max(clipk, topk), exact=exact, on_bad=bad.append)
+        results = rec.similar(images, k=topk, weights=parse_weights(weights), candidates=max(clipk, topk or 0), exact=exact, on_bad=bad.append,
+                              text=text, color=color or None, unlike=unlike, box=parse_box(box), within=within, where=parse_where(where))
         for b in bad: typer.echo(f'image_recommender: {b}', err=True)
-        if as_json: typer.echo(json.dumps(results.to_dicts(), indent=1))
-        else: _table(results)
+        if as_json: typer.echo(json.dumps([m.explain().to_dict() for m in results] if explain else results.to_dicts(), indent=1))
+        else: (_explain if explain else _table)(results)
         if visualize and len(results):
             results.plot().savefig(output, dpi=120)
             typer.echo(f'saved {output}', err=True)
@@ -187,10 +217,7 @@ def remove(images:Chosen, # images of the library
     "Take IMAGE out of the library for good; the file stays, and `add` brings it back."
     with _Sentences(): typer.echo(f'{ImageRecommender(library, store=store).remove(images):,} removed')
 
-# %% ../nbs/20_cli.ipynb #9851904f
-Where = Annotated[Optional[list[str]], typer.Option('--where', help="Only images that satisfy this: 'width>=2000', format=JPEG,HEIC, taken=2021-06..2021-09, or a pattern of paths; several: all of them.", metavar='CONDITION')]
-Tables = Annotated[Optional[list[str]], typer.Option('--table', help="CSV file with a column 'path', whose other columns can be asked for with --where.", metavar='FILE')]
-
+# %% ../nbs/20_cli.ipynb #5cb082fd
 @app.command()
 def select(library:Library='.', # folder of the collection
            where:Where=None, # see `parse_condition`

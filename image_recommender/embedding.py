@@ -16,7 +16,7 @@ from .features import Feature
 
 # %% auto #0
 __all__ = ['RUNTIMES', 'DEFAULT_CLIP', 'Preprocess', 'best_device', 'onnx_installed', 'Embedder', 'preprocess_of', 'OpenClip',
-           'cached_weights', 'hub_reachable', 'EfficientNetLite0', 'make_embedder']
+           'cached_weights', 'hub_reachable', 'EfficientNetLite0', 'make_embedder', 'text_scale']
 
 # %% ../nbs/03_embedding.ipynb #de3dd8f6
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def _export(tower, size):
     if not cosine > .9999: raise ValueError(f'the exported network computes something else (cosine {cosine:.4f})')
     return out.getvalue()
 
-# %% ../nbs/03_embedding.ipynb #568a7a8f
+# %% ../nbs/03_embedding.ipynb #4890ea26
 _loading = threading.Lock()
 
 class Embedder(Feature):
@@ -166,7 +166,8 @@ class Embedder(Feature):
     model_name = '' # what `make_embedder` makes the same embedder from
     arch = '' # the network, whatever its weights
     preprocess: Preprocess|None = None # known once the network is loaded, if not before
-    _rows = _digest = None
+    reads_text = False # whether it has a text tower, which makes `embed_text` work
+    _rows = _digest = _text = None
 
     def __init__(self,
                  device:str|None=None, # 'cuda', 'mps', 'cpu'; None: the best there is
@@ -228,7 +229,7 @@ class Embedder(Feature):
 
     def __getstate__(self):
         "All but the network: what another process needs for `prepare` and to be told who this is"
-        return {k: v for k, v in self.__dict__.items() if k != '_rows'}
+        return {k: v for k, v in self.__dict__.items() if k not in ('_rows', '_text')}
 
     @property
     def signature(self):
@@ -249,6 +250,13 @@ class Embedder(Feature):
         "Embeddings of several images"
         return self.finish([self.prepare(im) for im in images])
 
+    def embed_text(self,
+                   texts:list[str], # what to look for, in words
+                  ) -> np.ndarray: # (n, dim) float32, unit length
+        "Embeddings of texts, to be compared with those of images; ValueError where the network knows no words"
+        raise ValueError(f"{self.model_name or type(self).__name__} knows pictures, not words. To search by text, index with a network that was "
+                         f"trained on both: ImageRecommender(..., model='{DEFAULT_CLIP}').index(reset=True)")
+
     def _embed(self, pixels):
         "Float32 rows of a list of pixels"
         if self._rows is None: self.load()
@@ -267,7 +275,7 @@ class Embedder(Feature):
 
     def __repr__(self): return f'{type(self).__name__}({self.model_name or self.dim})'
 
-# %% ../nbs/03_embedding.ipynb #ab498272
+# %% ../nbs/03_embedding.ipynb #2d6d7e7a
 DEFAULT_CLIP = 'ViT-B-32/laion2b_s34b_b79k'
 
 def preprocess_of(visual, # image tower made by open_clip
@@ -277,7 +285,9 @@ def preprocess_of(visual, # image tower made by open_clip
     return Preprocess(several(cfg['size'], 2), cfg['resize_mode'], cfg['interpolation'], several(cfg['mean'], 3), several(cfg['std'], 3), cfg['fill_color'])
 
 class OpenClip(Embedder):
-    "The image tower of a CLIP model of open_clip"
+    "The two towers of a CLIP model of open_clip; each is loaded when it is needed"
+    reads_text = True
+
     def __init__(self,
                  model:str=DEFAULT_CLIP, # 'ARCHITECTURE/PRETRAINED' or 'ARCHITECTURE/path/to/checkpoint'
                  device:str|None=None, # 'cuda', 'mps', 'cpu'; None: the best there is
@@ -294,7 +304,8 @@ class OpenClip(Embedder):
             raise ValueError(f'{self.pretrained!r} is neither a file nor known weights of {self.arch}. Known: {", ".join(known) or "none"}')
         self.dim = config['embed_dim']
 
-    def _load(self):
+    def _model(self):
+        "The model of open_clip with its weights, in eval mode on the CPU"
         import open_clip
         weights, how = cached_weights(self.arch, self.pretrained), {}
         if not (weights or os.path.isfile(self.pretrained) or hub_reachable()):
@@ -307,11 +318,41 @@ class OpenClip(Embedder):
         with _quiet_open_clip():
             model, *_ = open_clip.create_model_and_transforms(
                 self.arch, pretrained=weights or self.pretrained, device='cpu', weights_only=True, **how)
-        return model.visual.eval(), preprocess_of(model.visual)
+        return model.eval()
+
+    def _load(self):
+        visual = self._model().visual
+        return visual, preprocess_of(visual)
 
     def _forward(self, net, batch):
         out = net(batch)
         return out[0] if isinstance(out, tuple) else out # CoCa's towers give their tokens too
+
+    def embed_text(self, texts):
+        import torch
+        texts = [texts] if isinstance(texts, str) else list(texts)
+        for t in texts:
+            if not (isinstance(t, str) and t.strip()): raise ValueError(f'a text must have words, not {t!r}')
+        with _loading:
+            if self._text is None: self._text = self._open_text()
+        model, tokenizer, length = self._text
+        tokens, more = tokenizer(texts, context_length=length), tokenizer(texts, context_length=length+1)
+        for t, cut in zip(texts, (tokens != more[:, :-1]).any(1)): # a text that fits is only padded by more room
+            if cut: warnings.warn(f'{self.arch} reads {length} tokens of a text; the end of {t[:40] + "..."!r} is left out')
+        with torch.inference_mode():
+            return torch.nn.functional.normalize(model.encode_text(tokens.to(self.device)).float(), dim=-1).cpu().numpy()
+
+    def _open_text(self):
+        "The model without its image tower, its tokenizer, and how many tokens it reads"
+        import open_clip
+        try:
+            with _quiet_open_clip(): tokenizer = open_clip.get_tokenizer(self.arch)
+        except Exception as e:
+            raise ConnectionError(f'the tokenizer of {self.arch} is not on this disk and cannot be loaded ({type(e).__name__}: {str(e)[:200]}). '
+                                  'Connect once, or install what is missing.') from e
+        model = self._model()
+        del model.visual
+        return model.to(self.device), tokenizer, open_clip.get_model_config(self.arch)['text_cfg'].get('context_length') or open_clip.tokenizer.DEFAULT_CONTEXT_LENGTH
 
 # %% ../nbs/03_embedding.ipynb #a36891a4
 def cached_weights(arch:str, # architecture, 'ViT-B-32'
@@ -383,3 +424,12 @@ def make_embedder(model:str='auto', # 'auto', 'efficientnet-lite0', 'ARCHITECTUR
                       stacklevel=2)
         return EfficientNetLite0(device, runtime)
     return OpenClip(DEFAULT_CLIP, device, runtime)
+
+# %% ../nbs/03_embedding.ipynb #36c22384
+def text_scale(distances:np.ndarray, # (n,) of one text to a random sample of the library's images, n from 1
+              ) -> tuple[float, float]: # distance of full evidence, distance of none
+    "What near and far mean for a text: 5 robust standard deviations below the median of unrelated images, and the median"
+    d = np.asarray(distances, np.float64)
+    far = float(np.median(d))
+    deviation = 1.4826*float(np.median(np.abs(d-far))) # of a normal distribution that has this median deviation
+    return far - max(5*deviation, .06), far

@@ -17,8 +17,8 @@ from .features import Feature
 __all__ = ['FORMAT', 'write_atomic', 'build_generation', 'IndexDamaged', 'verify', 'current_generation', 'Generation',
            'delta_limit', 'refresh_generation']
 
-# %% ../nbs/04_index.ipynb #d670faa0
-FORMAT = 2
+# %% ../nbs/04_index.ipynb #93f7d369
+FORMAT = 3
 
 def _sync(path:Path):
     "Force a file, or on systems that allow it a folder, onto the disk"
@@ -54,7 +54,7 @@ def _check_space(folder, n, features, ann):
     free = shutil.disk_usage(folder).free
     if need > free: raise StoreError(f'{folder} needs about {need/1e6:.0f} MB for the index and has {free/1e6:.0f} MB free')
 
-# %% ../nbs/04_index.ipynb #93a01d39
+# %% ../nbs/04_index.ipynb #94c75c4f
 def _write_arrays(db, features, folder):
     "Features of all complete images as memory-mapped arrays in order of id, with which rows say anything about their image"
     n = db.count_complete(f.name for f in features)
@@ -82,20 +82,20 @@ def _write_generation(db, features, folder, recall, ann, calibrate, about):
                     library_id=db.setting('library_id'), count=len(ids), max_id=int(ids[-1]),
                     last_change=last, features={f.name: dict(db.declared(f.name), file=f'{f.name}.npy') for f in features})
     if 'clip' in arrays: manifest['ann'] = dict(build_engine(ann, arrays['clip'], folder, recall).about, asked=ann)
-    if calibrate: manifest['calibration'] = calibrate(arrays)
+    if calibrate: manifest['calibration'] = calibrate(arrays, folder)
     del arrays
     for p in folder.iterdir(): _sync(p)
     manifest['files'] = {p.name: dict(size=p.stat().st_size, sha256=_sha256(p)) for p in sorted(folder.iterdir())}
     (folder/'verified.json').write_text(json.dumps(_stamps(folder, manifest)))
     write_atomic(folder/'manifest.json', json.dumps(manifest, indent=1))
 
-# %% ../nbs/04_index.ipynb #6b174b3c
+# %% ../nbs/04_index.ipynb #4b837832
 def build_generation(db:Database, # the truth
                      features:Iterable[Feature], # what to include; images that lack one are left out
                      store:str|os.PathLike, # folder of the library's store
                      recall:float=.95, # wanted recall@10 of the engine, 0..1
                      ann:str='annoy', # engine, see `image_recommender.ann`
-                     calibrate:Callable|None=None, # called with {name: array}; its JSON result goes into the manifest
+                     calibrate:Callable|None=None, # called with {name: array} and the folder, where it may put files; its JSON result goes into the manifest
                      about:dict|None=None, # what else the manifest should say
                     ) -> Path: # folder of the new generation
     "Write a new generation and switch to it; raises StoreError when there is nothing to index or no room"

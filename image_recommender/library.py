@@ -42,7 +42,7 @@ def check_arrays(paths:list[str], # n paths
         arrays['clip'] = a/np.maximum(np.linalg.norm(a, axis=1, keepdims=True), 1e-12)
     return arrays
 
-# %% ../nbs/07_library.ipynb #b1e7488c
+# %% ../nbs/07_library.ipynb #73c8206e
 class Library:
     "A folder of pictures and its store; `ImageRecommender` adds the questions"
     def __init__(self,
@@ -165,7 +165,7 @@ class Library:
         view = SearchView(db, generation, features)
         if not len(view): raise StoreError(f'{display_name(self.root)} holds no indexed image yet: call index()')
         known = generation.manifest.get('calibration') if generation else None
-        self._calibration = Calibration(known) if known else Calibration.fit(features, view.parts[0].arrays)
+        self._calibration = Calibration.load(known, generation.folder) if known else Calibration.fit(features, view.parts[0].arrays)
         if not self._weights_chosen and (stored := db.setting('weights')): self.weights = check_weights(stored, self.weights)
         self._view, self._seen = view, now
         return view
@@ -228,7 +228,7 @@ class Library:
             warnings.warn(f"{missing}. The engine 'binary' is used instead.")
             wanted = 'binary'
         self._view = None # lets go of the old files
-        return refresh_generation(db, features, self.store, db.setting('recall', .95), wanted, lambda arrays: Calibration.fit(features, arrays).scales,
+        return refresh_generation(db, features, self.store, db.setting('recall', .95), wanted, lambda arrays, folder: Calibration.fit(features, arrays).save(folder),
                                   dict(model=db.setting('model'), runtimes=db.setting('runtimes')))
 
     def add(self,

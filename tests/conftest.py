@@ -34,7 +34,7 @@ def tiny_clip(tmp_path):
     "A small CLIP with seeded random weights, as a checkpoint that open_clip loads: 'ARCHITECTURE/path/to/file'"
     import json, open_clip, torch
     config = dict(embed_dim=32, vision_cfg=dict(image_size=64, layers=2, width=64, patch_size=16, head_width=32),
-                  text_cfg=dict(context_length=8, vocab_size=100, width=32, heads=2, layers=1))
+                  text_cfg=dict(context_length=8, vocab_size=49408, width=32, heads=2, layers=1))
     (tmp_path/'tiny-clip.json').write_text(json.dumps(config))
     open_clip.add_model_config(tmp_path)
     torch.manual_seed(0)

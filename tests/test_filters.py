@@ -1,5 +1,5 @@
 "When photos were taken, and filters"
-import os, shutil, sqlite3
+import json, os, shutil, sqlite3
 from datetime import datetime, timezone
 import numpy as np
 import pandas as pd
@@ -199,3 +199,14 @@ def test_select_on_the_command_line(photos, sh):
     assert select('--where', 'sub folder/', '--where', 'width>99999')[0] == 1
     code, out, err = select('--where', 'price<10')
     assert (code, out) == (2, '') and "there is no 'price'" in err
+
+
+def test_search_under_a_filter(photos, sh):
+    rec = ImageRecommender(photos, model='efficientnet-lite0')
+    rec.index(progress=False)
+    assert [p.name for p in rec.similar('chelsea.png', where='sub folder/').paths][0] == 'kitten.jpg'
+    assert [p.name for p in rec.similar('chelsea.png', k=9, where={'format': 'WEBP'}).paths] == ['mirrored.webp']
+    (photos/'shop.csv').write_text('path,price\ncoffee.png,20\nsub folder/kitten.jpg,50\n')
+    code, out, err = sh('cli', 'search', photos/'chelsea.png', '--library', photos, '--table', photos/'shop.csv', '--where', 'price<30', '--json')
+    assert code == 0 and [m['path'] for m in json.loads(out)] == [str(photos/'coffee.png')], err
+    assert sh('cli', 'search', photos/'chelsea.png', '--library', photos, '--where', 'widht<30')[0] == 2
