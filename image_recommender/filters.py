@@ -73,13 +73,14 @@ def _alternatives(value, meaning:Callable) -> list[list[tuple[str, float]]]:
     for op, v in parts: result = [a+b for a in result for b in meaning(op, v)]
     return result
 
-# %% ../nbs/06c_filters.ipynb #0fde0f31
+# %% ../nbs/06c_filters.ipynb #0b870b6f
 _UNITS = {u+b: f for b in ('b', '') for u, f in
           {'': 1, 'k': 1e3, 'm': 1e6, 'g': 1e9, 't': 1e12, 'ki': 2**10, 'mi': 2**20, 'gi': 2**30, 'ti': 2**40}.items()}
 
 def _number(value, units:bool=False) -> float:
     "A number, or its text; `units`: bytes"
-    if isinstance(value, numbers.Real) and not isinstance(value, bool) and value == value: return value if isinstance(value, float) else int(value)
+    if isinstance(value, numbers.Real) and not isinstance(value, bool) and value == value:
+        return int(value) if isinstance(value, numbers.Integral) and abs(value) < 2**63 else float(value)
     found = re.fullmatch(r'\s*([-+]?[\d_.]+(?:e[-+]?\d+)?)\s*([a-z]*)\s*', value.lower()) if isinstance(value, str) else None
     if not found or (found[2] and not (units and found[2] in _UNITS)): raise ValueError(f'{value!r} is no number')
     return float(found[1])*_UNITS[found[2]]
@@ -261,7 +262,7 @@ def _text_mask(column, value):
     column = column.astype(object)
     return column.isin([u for u in column.dropna().unique() if wanted.fullmatch(str(u))]).to_numpy() != unwanted
 
-# %% ../nbs/06c_filters.ipynb #1d9960db
+# %% ../nbs/06c_filters.ipynb #17d4b203
 def allowed_ids(library, # a `Library`
                 where, # pattern of paths; mapping of properties and columns to what is asked of them; paths or ids; function of an `ImageRecord`; None: all
                ) -> np.ndarray: # (n,) int64, ascending
@@ -297,7 +298,7 @@ def _by_conditions(library, where):
             else:
                 table, column = columns[key][0]
                 own_ids.append(_table_ids(library, table)[column_mask(table.frame[column], value)])
-        except (ValueError, OverflowError) as e: raise ValueError(f'where {key}={value!r}: {e}' + (f'. For example {{{key!r}: {example}}}' if example else '')) from None
+        except (ValueError, ArithmeticError) as e: raise ValueError(f'where {key}={value!r}: {e}' + (f'; for example {example}' if example else '')) from None
     if sql or not own_ids: own_ids.append(library.db.ids_where(' AND '.join(sql) or '1', args))
     ids = min(own_ids, key=len)
     for other in own_ids: ids = ids[np.isin(ids, other)]

@@ -1,5 +1,5 @@
 "When photos were taken, and filters"
-import os, shutil, sqlite3
+import json, os, shutil, sqlite3
 from datetime import datetime, timezone
 import numpy as np
 import pandas as pd
@@ -175,3 +175,38 @@ def test_a_joined_table_follows_the_library(tmp_path):
     rec.remove('a.jpg')
     assert [p.name for p in rec.select({'t.price': '>0'})] == ['b.jpg', 'later.jpg']
     with pytest.raises(ValueError, match='several rows'): rec.join(pd.DataFrame({'path': ['b.jpg', tmp_path/'b.jpg'], 'x': [1, 2]}))
+
+
+@pytest.mark.parametrize('where, words', [
+    ({'widht': 1}, "did you mean 'width'"), ({'width': 'wide'}, "where width='wide': 'wide' is no number"), ({'taken': '2021-13'}, 'is no date'),
+    ({'size': '5 apples'}, 'is no number'), ({'format': '>PNG'}, 'no order'), ({'path': ''}, 'cannot be empty'), ({'path': 5}, 'expected a text'), ({'width': None}, 'is no number'),
+    ({'width': (1, 2, 3)}, 'pair'), ('width>5', "{'width': '>5'}"), (7, 'is no filter'), ([1.5], 'paths, or ids'), (['nowhere.jpg'], 'belong to no image'), ([10**6], 'belong to no image'),
+    ({'aspect': '3:0'}, 'aspect'), ({5: 1}, 'there is no 5')])
+def test_what_is_wrong_is_said(tmp_path, where, words):
+    rec, *_ = fill(tmp_path, 5)
+    with pytest.raises(ValueError) as e: rec.select(where)
+    assert words in str(e.value)
+    assert len(rec.select({'id': 10**30})) == len(rec.select({'width': '>1e999'})) == 0
+
+
+def test_select_on_the_command_line(photos, sh):
+    ImageRecommender(photos, model='efficientnet-lite0').index(progress=False)
+    (photos/'shop.csv').write_text('path,price,kind\nchelsea.png,20,cat\nsub folder/kitten.jpg,5,cat\nrocket.jpg,,machine\n')
+    select = lambda *args: sh('cli', 'select', '--library', photos, *args)
+    assert select('--table', photos/'shop.csv', '--where', 'price>=0', '--where', 'price<10') == (0, f'{photos}/sub folder/kitten.jpg\n', '')
+    assert select('--table', photos/'shop.csv', '--where', 'kind=C*')[1].split('\n') == [f'{photos}/chelsea.png', f'{photos}/sub folder/kitten.jpg', '']
+    assert select('--where', 'sub folder/', '--where', 'format=WEBP,PNG')[1] == f'{photos}/sub folder/mirrored.webp\n'
+    assert select('--where', 'sub folder/', '--where', 'width>99999')[0] == 1
+    code, out, err = select('--where', 'price<10')
+    assert (code, out) == (2, '') and "there is no 'price'" in err
+
+
+def test_search_under_a_filter(photos, sh):
+    rec = ImageRecommender(photos, model='efficientnet-lite0')
+    rec.index(progress=False)
+    assert [p.name for p in rec.similar('chelsea.png', where='sub folder/').paths][0] == 'kitten.jpg'
+    assert [p.name for p in rec.similar('chelsea.png', k=9, where={'format': 'WEBP'}).paths] == ['mirrored.webp']
+    (photos/'shop.csv').write_text('path,price\ncoffee.png,20\nsub folder/kitten.jpg,50\n')
+    code, out, err = sh('cli', 'search', photos/'chelsea.png', '--library', photos, '--table', photos/'shop.csv', '--where', 'price<30', '--json')
+    assert code == 0 and [m['path'] for m in json.loads(out)] == [str(photos/'coffee.png')], err
+    assert sh('cli', 'search', photos/'chelsea.png', '--library', photos, '--where', 'widht<30')[0] == 2
