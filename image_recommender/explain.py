@@ -287,7 +287,7 @@ def explanation_html(e:Explanation, # what to show
             f'<div style="margin-top:8px">{bar(*gains_and_losses(e.match.contributions, e.match.parts), 20)}</div>{_metrics_html(e)}{_parts_html(e)}'
             f'<div style="display:flex;flex-wrap:wrap;align-items:flex-end;margin-top:10px">{details}</div></div>')
 
-# %% ../nbs/05c_explain.ipynb #0295b7ca
+# %% ../nbs/05c_explain.ipynb #2ce21400
 def _cut(text, n=26): return text if len(text) <= n else f'{text[:n//2]}…{text[-(n//2-2):]}'
 
 def _draw_picture(ax, look, title, frame=None):
@@ -334,6 +334,7 @@ def _draw_details(axes, e):
             ax.imshow(s.picture(bits))
             ax.set_title(f'pHash, {title}', fontsize=8)
 
+# %% ../nbs/05c_explain.ipynb #bea1a9de
 def explanation_figure(e:Explanation, # what to draw
                        width:float=8., # in inches
                       ): # matplotlib.figure.Figure

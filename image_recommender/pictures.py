@@ -145,7 +145,7 @@ def draw_bar(ax, # matplotlib axes
         add(left-loss, loss, facecolor='none', edgecolor='white', hatch='//////', lw=0)
         add(left-loss, loss, facecolor='none', edgecolor=AVOID, lw=1)
 
-# %% ../nbs/05b_pictures.ipynb #fc6f58d1
+# %% ../nbs/05b_pictures.ipynb #fe08c6df
 def part_html(part:QueryPart, # of a question
               size:int=152, # longer side, in pixels
               height:int|None=None, # of the space there is, in pixels; None: `size`
@@ -178,6 +178,7 @@ def card(picture:str, # HTML
             f'<div style="height:{height or size}px;display:flex;align-items:center;justify-content:center;border:2px solid {frame};border-radius:6px;box-sizing:border-box">'
             f'{picture}</div>{between}<figcaption style="margin:0;max-width:none;text-align:left;font-style:normal;overflow-wrap:anywhere">{html.escape(caption)}{detail}</figcaption></figure>')
 
+# %% ../nbs/05b_pictures.ipynb #8de8586c
 def part_card(part:QueryPart, # of a question
               size:int=160, # width, in pixels
               height:int|None=None, # of the frame, in pixels; None: square

@@ -74,7 +74,28 @@ def html_grid(results:'Results', # what to show
     return (f'<div style="display:flex;flex-wrap:wrap;gap:12px">{"".join(cards)}</div>'
             + ''.join(f'<p style="font-size:12px;margin:6px 0 0">{note}</p>' for note in notes))
 
-# %% ../nbs/06_visualize.ipynb #00a23161
+# %% ../nbs/06_visualize.ipynb #a707b095
+def _draw_tile(ax, picture, *lines):
+    "A picture in a square, and what is said above it"
+    side = max(picture.size)/2
+    x, y = picture.width/2, picture.height/2
+    ax.imshow(picture, extent=(0, picture.width, picture.height, 0))
+    ax.set(xlim=(x-side, x+side), ylim=(y+side, y-side))
+    ax.set_title('\n'.join(t if len(t) < 24 else f'{t[:12]}…{t[-10:]}' for t in lines), fontsize=8, parse_math=False)
+
+def _draw_part(ax, part):
+    from matplotlib.patches import Rectangle
+    picture = part_picture(part, 320)
+    _draw_tile(ax, picture, part.words, part.label)
+    if part.weight < 0: ax.add_patch(Rectangle((0, 0), *picture.size, fill=False, edgecolor=AVOID, lw=3, clip_on=False))
+
+def _draw_match(ax, match):
+    rare = f' ({words})' if (words := _rare(match)) else ''
+    copies = f'  {copies_words(match.copies)}' if match.copies else ''
+    _draw_tile(ax, thumbnail(match.path, 320), f'{match.rank}. {match.score:.3f}{rare}', display_name(match.path.name) + copies)
+    draw_bar(ax, *gains_and_losses(match.contributions, match.parts), bottom=-.07, height=.04, transform=ax.transAxes)
+
+# %% ../nbs/06_visualize.ipynb #9b909a2e
 class Results(Sequence):
     "Matches in order of rank: a sequence, a table, a grid of pictures"
     def __init__(self,
@@ -132,23 +153,3 @@ class Results(Sequence):
         if handles: fig.legend(handles=handles, loc='outside lower center', ncols=9, fontsize=8, frameon=False)
         plt.close(fig)
         return fig
-
-def _draw_tile(ax, picture, *lines):
-    "A picture in a square, so that all bars are equally long, and what is said above it"
-    side = max(picture.size)/2
-    x, y = picture.width/2, picture.height/2
-    ax.imshow(picture, extent=(0, picture.width, picture.height, 0))
-    ax.set(xlim=(x-side, x+side), ylim=(y+side, y-side))
-    ax.set_title('\n'.join(t if len(t) < 24 else f'{t[:12]}…{t[-10:]}' for t in lines), fontsize=8, parse_math=False)
-
-def _draw_part(ax, part):
-    from matplotlib.patches import Rectangle
-    picture = part_picture(part, 320)
-    _draw_tile(ax, picture, part.words, part.label)
-    if part.weight < 0: ax.add_patch(Rectangle((0, 0), *picture.size, fill=False, edgecolor=AVOID, lw=3, clip_on=False))
-
-def _draw_match(ax, match):
-    rare = f' ({words})' if (words := _rare(match)) else ''
-    copies = f'  {copies_words(match.copies)}' if match.copies else ''
-    _draw_tile(ax, thumbnail(match.path, 320), f'{match.rank}. {match.score:.3f}{rare}', display_name(match.path.name) + copies)
-    draw_bar(ax, *gains_and_losses(match.contributions, match.parts), bottom=-.07, height=.04, transform=ax.transAxes)
