@@ -12,7 +12,7 @@ from .loader import DECODE_SIZE
 # %% auto #0
 __all__ = ['Feature', 'decode_size', 'ColorHistogram', 'orientations', 'PHash']
 
-# %% ../nbs/02_features.ipynb #3f4406cf
+# %% ../nbs/02_features.ipynb #5cc0fc77
 class Feature:
     "Base class of all metrics: subclasses set the attributes and define `extract` and `distance`"
     name: str = '' # lower-case letters, digits and _; the metric's name in weights and results
@@ -40,16 +40,6 @@ class Feature:
         "The part of the work that is done for each image by itself, in worker threads"
         return self.extract(image)
 
-    def prepare_query(self, image:Image.Image):
-        "`prepare` of an image that is asked with; it may know more than what is stored of it"
-        return self.prepare(image)
-
-    def as_query(self,
-                 row:np.ndarray, # (dim,), a stored row; or one that is a query already
-                ) -> np.ndarray:
-        "What a stored row is asked with"
-        return row
-
     def finish(self,
                prepared:list, # what `prepare` returned for each image
               ) -> np.ndarray: # (n, dim) of `dtype`
@@ -57,7 +47,7 @@ class Feature:
         return np.stack(prepared)
 
     def distance(self,
-                 query:np.ndarray, # (dim,), or what `as_query` or `prepare_query` made of it
+                 query:np.ndarray, # (dim,)
                  rows:np.ndarray, # (n, dim)
                 ) -> np.ndarray: # (n,) float32, 0 or more
         "Distance of one row to many"
@@ -126,23 +116,19 @@ class ColorHistogram(Feature):
         "An image of one flat colour has a histogram, but thousands of blank pages share it"
         return np.asarray(rows).reshape(len(rows), 3, -1).max(2).min(1) < .995
 
-# %% ../nbs/02_features.ipynb #4fd37a7b
+# %% ../nbs/02_features.ipynb #dfdd2fd9
 _BITS = np.uint64(1) << np.arange(63, -1, -1, dtype=np.uint64) # row by row, as imagehash counts
 _ODD = np.where(np.arange(8) % 2, -1, 1)
 
-def _turned(c:np.ndarray, # (n, 8, 8) DCT coefficients, vertical frequency first; or their signs
-           ) -> np.ndarray: # (n, 8, 8, 8)
-    "Coefficients of the eight pictures that turning and mirroring make: mirroring negates odd frequencies, a quarter turn transposes as well"
-    t, across, down = np.swapaxes(c, 1, 2), _ODD[None, :], _ODD[:, None]
-    return np.stack([c, t*down, c*across*down, t*across, c*across, t, c*down, t*across*down], 1)
-
 def orientations(rows:np.ndarray, # (n, 1) uint64
                 ) -> np.ndarray: # (n, 8) uint64: upright, turned counter-clockwise by 90, 180 and 270 degrees; the mirror image, turned likewise
-    "Hashes that a picture would have if it were turned or mirrored, from its hash: about 3 bits of each, seldom 10, are guessed wrongly"
-    bits = np.where(np.asarray(rows, np.uint64).reshape(-1, 1) & _BITS, 1, -1).reshape(-1, 8, 8)
-    return ((_turned(bits) > 0).reshape(-1, 8, 64)*_BITS).sum(2, dtype=np.uint64)
+    "Hashes of the eight pictures that turning and mirroring make: mirroring negates odd frequencies, a quarter turn transposes as well"
+    c = np.where(np.asarray(rows, np.uint64).reshape(-1, 1) & _BITS, 1, -1).reshape(-1, 8, 8) # vertical frequency first
+    t, across, down = np.swapaxes(c, 1, 2), _ODD[None, :], _ODD[:, None]
+    turned = np.stack([c, t*down, c*across*down, t*across, c*across, t, c*down, t*across*down], 1)
+    return ((turned > 0).reshape(-1, 8, 64)*_BITS).sum(2, dtype=np.uint64)
 
-# %% ../nbs/02_features.ipynb #955e3636
+# %% ../nbs/02_features.ipynb #f20108ac
 class PHash(Feature):
     "64-bit perceptual hash (DCT, by the imagehash library) as one uint64, compared by Hamming distance 0..64 in the orientation that fits best"
     name, dim, dtype, weight, typical, reach = 'phash', 1, 'uint64', .2, 20., .5
@@ -153,22 +139,13 @@ class PHash(Feature):
 
     def extract(self, image): return np.array([int(str(imagehash.phash(image)), 16)], np.uint64)
 
-    def prepare_query(self, image):
-        "All eight orientations, exactly, from one DCT; computed as imagehash does"
-        from scipy.fftpack import dct # slow to import
-        pixels = np.asarray(image.convert('L').resize((32, 32), Image.Resampling.LANCZOS))
-        c = _turned(dct(dct(pixels, axis=0), axis=1)[None, :8, :8])[0].reshape(8, 64)
-        return ((c > np.median(c, axis=1, keepdims=True))*_BITS).sum(1, dtype=np.uint64)
-
-    def as_query(self, row): return row if len(row) == 8 else orientations(row[None])[0]
-
     def distance(self, query, rows): return self.distances(np.asarray(query)[None], rows)[0]
 
     def distances(self, queries, rows, terms=None):
         rows = np.ascontiguousarray(np.asarray(rows, np.uint64)[:, 0])
         out = np.empty((len(queries), len(rows)), np.float32)
-        for best, query in zip(out, queries):
-            upright, *turned = (np.bitwise_count(rows ^ v) for v in self.as_query(query))
+        for best, variants in zip(out, orientations(queries)):
+            upright, *turned = (np.bitwise_count(rows ^ v) for v in variants)
             nearest = turned[0]
             for d in turned[1:]: np.minimum(nearest, d, out=nearest)
             nearest += np.uint8(self.turn_cost)

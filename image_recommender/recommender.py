@@ -28,7 +28,7 @@ from .visualize import Match, QueryPart, Results
 # %% auto #0
 __all__ = ['ImageRecommender']
 
-# %% ../nbs/11_recommender.ipynb #f98739ef
+# %% ../nbs/11_recommender.ipynb #d30e2fe6
 class ImageRecommender(Library):
     "Finds the images of a folder that look like the ones you give it"
 
@@ -162,15 +162,14 @@ class ImageRecommender(Library):
         "An image with its rows if they are known; without, it has to be looked at"
         view, query, weight, whole = self.view, ask.image, sum(share.values()), ask.box is None and ask.mask is None
         if isinstance(query, Mapping):
-            rows = given_rows(query, [view.features[n] for n in share])
-            return Asked({n: view.features[n].as_query(r) for n, r in rows.items()}, share, shown=QueryPart(np.full((8, 8), 200, np.uint8), 'rows', weight=weight))
+            return Asked(given_rows(query, [view.features[n] for n in share]), share, shown=QueryPart(np.full((8, 8), 200, np.uint8), 'rows', weight=weight))
         record = None if is_url(query) else self.record(query)
         if record is None and isinstance(query, (int, np.integer)): raise KeyError(f'{query} is not the id of an indexed image')
         source = self.root/record.path if record else self._existing(query) if isinstance(query, (str, os.PathLike)) and not is_url(query) else query
         shown = replace(QueryPart.of(source if whole else 'a region' if not record else f'{source} (region)'), source=source, weight=weight)
         if is_url(query): shown = replace(shown, label=query[:60])
         if record and whole and (position := view.position(record.id)) is not None and not is_changed(record, self.root):
-            return Asked({n: view.features[n].as_query(view.rows(n, [position])[0]) for n in share}, share, record.id, shown)
+            return Asked({n: view.rows(n, [position])[0] for n in share}, share, record.id, shown)
         return Asked({}, share, record.id if record else None, shown)
 
     def _look_at(self, asks, shares) -> Iterable[tuple[dict, object]|BadImage]:
@@ -193,7 +192,7 @@ class ImageRecommender(Library):
         try:
             if ask.box is None and ask.mask is None:
                 image = as_image(source, size, self.max_pixels).image
-                return [f.prepare_query(image) for f in features], image if is_url(source) or hasattr(source, 'read') else None
+                return [f.prepare(image) for f in features], image if is_url(source) or hasattr(source, 'read') else None
             region = cut_out(source, ask.box, ask.mask, size, self.max_pixels)
             return [region.prepare(f) for f in features], region.image
         except BadImage as bad: return bad

@@ -45,7 +45,7 @@ def read_mask(mask, # image, its path or address, or array (h, w): bool, or any 
     if values.max() <= 0: raise ValueError('the mask marks nothing')
     return Image.fromarray(np.where(values > values.max()/2, 255, 0).astype(np.uint8))
 
-# %% ../nbs/02c_regions.ipynb #a448624e
+# %% ../nbs/02c_regions.ipynb #a007023f
 @dataclass(frozen=True)
 class Region:
     "A part of a picture, as the features see it"
@@ -55,10 +55,10 @@ class Region:
 
     def prepare(self,
                 feature:Feature,
-               ): # as `feature.prepare_query`, for `feature.finish`
+               ): # as `feature.prepare`, for `feature.finish`
         "What a feature is to see of the region"
-        if self.mask is None or feature.layout: return feature.prepare_query(self.image)
-        return feature.prepare_query(Image.fromarray(np.asarray(self.image)[self.mask][None]))
+        if self.mask is None or feature.layout: return feature.prepare(self.image)
+        return feature.prepare(Image.fromarray(np.asarray(self.image)[self.mask][None]))
 
     def rows(self,
              features:Iterable[Feature],

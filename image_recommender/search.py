@@ -40,7 +40,7 @@ def read_delta(db:Database, # the truth
     engine = ExactEngine(arrays['clip'], None, {}) if 'clip' in arrays else None
     return Part(ids, arrays, {n: f.informative(arrays[n]) for n, f in features.items()}, engine)
 
-# %% ../nbs/05a_search.ipynb #75e4ef3d
+# %% ../nbs/05a_search.ipynb #bbe462d7
 class SearchView:
     "A generation, plus the images newer than it, minus those deleted since; rows are numbered through"
     def __init__(self,
@@ -107,7 +107,7 @@ class SearchView:
 
     def distances(self,
                   name:str, # of a feature
-                  query, # (dim,), or what `Feature.as_query` makes of it; or a function of (n, dim) rows
+                  query, # (dim,); or a function of (n, dim) rows
                   positions:np.ndarray, # (n,)
                  ) -> np.ndarray: # (n,) float32; nan where query or row holds no information
         "Exact distance of `query` to some rows"
