@@ -40,7 +40,7 @@ def read_delta(db:Database, # the truth
     engine = ExactEngine(arrays['clip'], None, {}) if 'clip' in arrays else None
     return Part(ids, arrays, {n: f.informative(arrays[n]) for n, f in features.items()}, engine)
 
-# %% ../nbs/05a_search.ipynb #bbe462d7
+# %% ../nbs/05a_search.ipynb #3c1c2790
 class SearchView:
     "A generation, plus the images newer than it, minus those deleted since; rows are numbered through"
     def __init__(self,
@@ -79,6 +79,12 @@ class SearchView:
         "Image id of a row"
         p = int(np.searchsorted(self.starts, position, 'right'))-1
         return int(self.parts[p].ids[position-self.starts[p]])
+
+    def ids_at(self,
+               positions:np.ndarray, # (n,)
+              ) -> np.ndarray: # (n,) int64
+        "Image ids of many rows"
+        return np.concatenate([p.ids for p in self.parts])[positions] if len(self.parts) else np.zeros(0, np.int64)
 
     def position(self, id:int) -> int|None:
         "Row of an image id; None when it cannot be searched"
