@@ -106,7 +106,7 @@ def choose(library:Library, # that is searched
         received += heard[:, i]
     return chosen
 
-# %% ../nbs/10a_recommend.ipynb #7e6e2716
+# %% ../nbs/10a_recommend.ipynb #75b6ce29
 MOST = 300 # likes, and dislikes, that are asked
 
 def recommend(library:Library, # an `ImageRecommender` that was indexed
@@ -134,11 +134,12 @@ def recommend(library:Library, # an `ImageRecommender` that was indexed
     total = sum(abs(p.weight) for p in parts)
     shown = tuple(_shown(a, p.weight/total) for a, p in zip(asked, parts))
     nothing = Results([], shown, f'No image is left to recommend: all {len(view):,} were seen, liked or disliked, or are copies of those.')
-    among = np.setdiff1d(np.arange(view.starts[-1]), [*barred, *view.gone])
-    if not len(among): return nothing
-    liked = [[a] for a, p in zip(asked, parts) if p.weight > 0]
+    if len(barred) == len(view): return nothing
+    liked, each = [[a] for a, p in zip(asked, parts) if p.weight > 0], max(50, pool//sum(p.weight > 0 for p in parts))
     with one_blas_thread():
-        found = np.unique(np.concatenate(find_candidates(view, liked, library.calibration, max(50, pool//len(liked)), among=among)))
+        if len(barred) <= MOST: found = find_candidates(view, liked, library.calibration, each+len(barred))
+        else: found = find_candidates(view, liked, library.calibration, each, among=np.setdiff1d(np.arange(view.starts[-1]), [*barred, *view.gone]))
+        found = np.setdiff1d(np.concatenate(found), barred)
         scored, heard = taste_score(score_exactly(view, asked, found, library.calibration), [p.weight for p in parts])
         best = np.argsort(-scored.score, kind='stable')[:pool]
         scored, heard = scored.take(best), heard[:, best]
