@@ -106,7 +106,7 @@ def choose(library:Library, # that is searched
         received += heard[:, i]
     return chosen
 
-# %% ../nbs/10a_recommend.ipynb #75b6ce29
+# %% ../nbs/10a_recommend.ipynb #750ff270
 MOST = 300 # likes, and dislikes, that are asked
 
 def recommend(library:Library, # an `ImageRecommender` that was indexed
@@ -141,11 +141,13 @@ def recommend(library:Library, # an `ImageRecommender` that was indexed
         else: found = find_candidates(view, liked, library.calibration, each, among=np.setdiff1d(np.arange(view.starts[-1]), [*barred, *view.gone]))
         found = np.setdiff1d(np.concatenate(found), barred)
         scored, heard = taste_score(score_exactly(view, asked, found, library.calibration), [p.weight for p in parts])
-        best = np.argsort(-scored.score, kind='stable')[:pool]
+        best = np.unique(np.concatenate([_best(scored.score, pool), *(_best(s*scored.score, -(-pool//len(heard))) for s in heard)])) # some of each like
         scored, heard = scored.take(best), heard[:, best]
         due = np.array([p.weight for p in parts if p.weight > 0])
         places = choose(library, view, scored, heard, due/due.sum(), shares, k, diversity, barred, [a for a in asked if a.id is None], collapse)
     return nothing if not places else Results(_matches(library, view, scored, places, shown), shown)
+
+def _best(score, n): return np.argsort(-score, kind='stable')[:n]
 
 def _most(asks): return sorted(asks, key=lambda a: -a.weight)[:MOST]
 
