@@ -18,16 +18,17 @@ from .recommender import ImageRecommender
 __all__ = ['OK', 'NOTHING', 'USAGE', 'SOME_BAD', 'CONFIG_KEYS', 'app', 'Library', 'Folder', 'Store', 'Model', 'Device', 'Workers',
            'Limit', 'Recall', 'Ann', 'Runtime', 'Processes', 'Watch', 'Reset', 'Images', 'TopK', 'ClipK', 'Weights',
            'Text', 'Color', 'Unlike', 'Box', 'Within', 'Visualize', 'Output', 'Where', 'Tables', 'Explain', 'AsJson',
-           'Exact', 'DemoFolder', 'Chosen', 'scan_app', 'index_app', 'search_app', 'parse_weights', 'parse_box',
-           'find_config', 'load_config', 'index', 'search', 'add', 'remove', 'select', 'demo', 'scan', 'main']
+           'Exact', 'DemoFolder', 'Chosen', 'Like', 'Dislike', 'Seen', 'Diversity', 'Places', 'Labels', 'Likes', 'Name',
+           'scan_app', 'index_app', 'search_app', 'parse_weights', 'parse_box', 'find_config', 'load_config', 'index',
+           'search', 'add', 'remove', 'select', 'demo', 'recommend', 'fit_weights', 'scan', 'main']
 
-# %% ../nbs/20_cli.ipynb #532d55f5
+# %% ../nbs/20_cli.ipynb #f97d51e0
 OK, NOTHING, USAGE, SOME_BAD = 0, 1, 2, 3
 
-def parse_weights(text:str|None, # 'clip=.5,color=.5'
-                 ) -> dict[str, float]|None: # None for None
+def parse_weights(text:str|None, # 'clip=.5,color=.5', or the name of a taste
+                 ) -> dict[str, float]|str|None: # None for None, a name as it is
     "Weights from the command line; raises ValueError that says what is wrong"
-    if text is None: return None
+    if text is None or '=' not in text: return text
     weights = {}
     for part in text.split(','):
         name, equals, value = part.partition('=')
@@ -90,7 +91,7 @@ Model = Annotated[str, typer.Option(help="'auto', 'efficientnet-lite0', or ARCHI
 Device = Annotated[Optional[str], typer.Option(help="'cuda', 'mps' or 'cpu'; default: the best there is.")]
 Workers = Annotated[Optional[int], typer.Option(help='Decoding threads; default: one for each processor.', min=1)]
 
-# %% ../nbs/20_cli.ipynb #3471e873
+# %% ../nbs/20_cli.ipynb #b11cd99d
 Limit = Annotated[Optional[int], typer.Option(help='Read at most this many files now.', min=1)]
 Recall = Annotated[Optional[float], typer.Option(help='Share of the true ten nearest embeddings that must be found; default: as before, at first .95.')]
 Ann = Annotated[Optional[str], typer.Option(help="What finds them: 'annoy', 'binary', 'exact', 'faiss' or 'auto'; default: as before, at first annoy.")]
@@ -101,7 +102,7 @@ Reset = Annotated[bool, typer.Option('--reset', help='Extract everything again.'
 Images = Annotated[Optional[list[str]], typer.Argument(help='Query images, files or URLs; several are combined.', metavar='[IMAGE]...', show_default=False)]
 TopK = Annotated[Optional[int], typer.Option(help='How many images to find; default: 5, or with --within all.', min=1)]
 ClipK = Annotated[int, typer.Option(help='Nearest images of each metric that are scored exactly.', min=1)]
-Weights = Annotated[Optional[str], typer.Option(help='For example clip=.5,color=.3,phash=.2.')]
+Weights = Annotated[Optional[str], typer.Option(help='For example clip=.5,color=.3,phash=.2; or the name of a taste.')]
 Text = Annotated[Optional[list[str]], typer.Option(help='What is in the picture, in words; needs a model with a text tower.')]
 Color = Annotated[Optional[list[str]], typer.Option(help="A colour that it has, as '#c03020' or red; several make a palette.")]
 Unlike = Annotated[Optional[list[str]], typer.Option(help='An image that it should not be like.', metavar='IMAGE')]
@@ -255,7 +256,57 @@ def demo(folder:DemoFolder='demo', # where to make the collection
             typer.echo(f'saved {picture}')
         typer.echo('\nNow try your own:  image_recommender index DIR  and  image_recommender search IMAGE --library DIR')
 
-# %% ../nbs/20_cli.ipynb #9178e093
+# %% ../nbs/20_cli.ipynb #b73ecce0
+Like = Annotated[list[str], typer.Option(help='An image that was liked; may be repeated.', metavar='IMAGE')]
+Dislike = Annotated[Optional[list[str]], typer.Option(help='An image that was not.', metavar='IMAGE')]
+Seen = Annotated[Optional[list[str]], typer.Option(help='An image that is not to be shown again.', metavar='IMAGE')]
+Diversity = Annotated[float, typer.Option(help='0: the best, however alike; 1: the most different.', min=0, max=1)]
+Places = Annotated[int, typer.Option('--topk', help='How many images.', min=1)]
+
+@app.command()
+def recommend(like:Like, # what was liked
+              dislike:Dislike=None, # what was not
+              library:Library='.', # folder of the collection
+              topk:Places=20, # how many images
+              diversity:Diversity=.3, # 0..1
+              seen:Seen=None, # what is not to be shown again
+              weights:Weights=None, # of the metrics, or a taste
+              visualize:Visualize=False, # save a picture of the result
+              output:Output='recommended.png', # file of that picture
+              as_json:AsJson=False, # print a JSON list
+              store:Store=None, # where the index is
+              model:Model='auto', # see `make_embedder`
+              device:Device=None, # for the network
+             ):
+    "Recommend images of the library from what was liked and disliked."
+    with _Sentences():
+        rec = ImageRecommender(library, store=store, model=model, device=device)
+        results = rec.recommend(like, dislike or (), k=topk, diversity=diversity, seen=seen or (), weights=parse_weights(weights))
+        if as_json: typer.echo(json.dumps(results.to_dicts(), indent=1))
+        else: _table(results)
+        if not len(results): typer.echo(f'image_recommender: {results.message}', err=True)
+        elif visualize:
+            results.plot().savefig(output, dpi=120)
+            typer.echo(f'saved {output}', err=True)
+        raise typer.Exit(OK if len(results) else NOTHING)
+
+# %% ../nbs/20_cli.ipynb #83225d76
+Labels = Annotated[Optional[str], typer.Option(help="'folder': the name of an image's folder; or a CSV file with the columns path and label.", metavar='folder|FILE')]
+Likes = Annotated[Optional[list[str]], typer.Option('--like', help='An indexed image that was liked; may be repeated.', metavar='IMAGE')]
+Name = Annotated[Optional[str], typer.Option(help='Save the weights under this name, for --weights.')]
+
+@app.command()
+def fit_weights(labels:Labels=None, # what belongs together
+                like:Likes=None, # or what was liked
+                dislike:Dislike=None, # and what was not
+                name:Name=None, # of the taste
+                library:Library='.', # folder of the collection
+                store:Store=None, # where the index is
+               ):
+    "Fit the weights of the metrics to labels, or to likes and dislikes; the default stays unless others are better."
+    with _Sentences(): typer.echo(repr(ImageRecommender(library, store=store).fit_weights(labels, likes=like or None, dislikes=dislike or None, name=name)))
+
+# %% ../nbs/20_cli.ipynb #cf6d103e
 def scan(library:Folder, # folder of the collection
          store:Store=None, # where to keep the database
          workers:Workers=None, # decoding threads
@@ -282,7 +333,7 @@ def _single(command):
     single.command()(command)
     return lambda: _run(single)
 
-def main(): _run(app, ('index', 'search', 'add', 'remove', 'select', 'demo'))
+def main(): _run(app, ('index', 'search', 'add', 'remove', 'select', 'recommend', 'fit-weights', 'demo'))
 scan_app, index_app, search_app = _single(scan), _single(index), _single(search)
 
 # %% ../nbs/20_cli.ipynb #da28936c
