@@ -3,7 +3,7 @@
     python benchmarks/duplicates.py quality PHOTOS [PHOTOS...]     # folders of different photographs
     python benchmarks/duplicates.py speed [--rows 500000]
 
-quality: every fifth photo of a folder is edited in 23 ways (see image_recommender.edits) and the edits are put beside all
+quality: every tenth photo of a folder is edited in 23 ways (see image_recommender.edits) and the edits are put beside all
 photos; which are grouped with their original, and which photos are grouped that are no copies. speed: features at random,
 among them 20,000 planted copies, without files, so that no pictures are opened."""
 import argparse, resource, tempfile, time
@@ -15,7 +15,7 @@ from image_recommender.edits import EDITS
 from image_recommender.loader import find_images, load_image
 
 
-def quality(folder, step=5):
+def quality(folder, step):
     with tempfile.TemporaryDirectory() as tmp:
         tmp, origin = Path(tmp), {}
         for i, e in enumerate(find_images(folder)):
@@ -30,7 +30,7 @@ def quality(folder, step=5):
         rec = ImageRecommender(tmp, model='efficientnet-lite0')
         rec.index()
         start = time.perf_counter()
-        groups = rec.duplicates(progress=False)
+        groups = rec.duplicates()
         seconds = time.perf_counter()-start
         kinds, together, wrong, photos = {}, Counter(), Counter(), set()
         for g in groups:
@@ -69,7 +69,7 @@ def speed(n, dim=512, copies=20_000):
         del clip, color, phash
         len(rec)
         before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
-        groups = rec.duplicates(progress=False)
+        groups = rec.duplicates()
         seconds, peak = time.perf_counter()-start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         pairs = {tuple(sorted(c.id for c in g.images)) for g in groups}
         planted = {tuple(sorted((int(a)+1, int(b)+1))) for a, b in zip(source, target)}
@@ -79,11 +79,13 @@ def speed(n, dim=512, copies=20_000):
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = p.add_subparsers(dest='command', required=True)
-    commands.add_parser('quality').add_argument('folders', nargs='+')
+    q = commands.add_parser('quality')
+    q.add_argument('folders', nargs='+')
+    q.add_argument('--step', type=int, default=10)
     commands.add_parser('speed').add_argument('--rows', type=int, default=500_000)
     args = p.parse_args()
     if args.command == 'speed': speed(args.rows, copies=min(20_000, args.rows//10))
-    for folder in getattr(args, 'folders', ()): quality(folder)
+    for folder in getattr(args, 'folders', ()): quality(folder, args.step)
 
 
 if __name__ == '__main__': main()
