@@ -18,8 +18,9 @@ from .recommender import ImageRecommender
 __all__ = ['OK', 'NOTHING', 'USAGE', 'SOME_BAD', 'CONFIG_KEYS', 'app', 'Library', 'Folder', 'Store', 'Model', 'Device', 'Workers',
            'Limit', 'Recall', 'Ann', 'Runtime', 'Processes', 'Watch', 'Reset', 'Images', 'TopK', 'ClipK', 'Weights',
            'Text', 'Color', 'Unlike', 'Box', 'Within', 'Visualize', 'Output', 'Where', 'Tables', 'Explain', 'AsJson',
-           'Exact', 'DemoFolder', 'Chosen', 'scan_app', 'index_app', 'search_app', 'parse_weights', 'parse_box',
-           'find_config', 'load_config', 'index', 'search', 'add', 'remove', 'select', 'demo', 'scan', 'main']
+           'Exact', 'DemoFolder', 'Chosen', 'LabelsOf', 'Answers', 'Sample', 'Plot', 'Worst', 'scan_app', 'index_app',
+           'search_app', 'parse_weights', 'parse_box', 'find_config', 'load_config', 'index', 'search', 'add', 'remove',
+           'select', 'evaluate', 'demo', 'scan', 'main']
 
 # %% ../nbs/20_cli.ipynb #532d55f5
 OK, NOTHING, USAGE, SOME_BAD = 0, 1, 2, 3
@@ -232,6 +233,33 @@ def select(library:Library='.', # folder of the collection
         for p in paths: typer.echo(display_name(p))
         raise typer.Exit(OK if paths else NOTHING)
 
+# %% ../nbs/20_cli.ipynb #c92cf767
+LabelsOf = Annotated[Optional[str], typer.Option('--labels', help="'folder', or a CSV file with the columns path and label; default: edits of the library's own images.", metavar='folder|FILE')]
+Answers = Annotated[int, typer.Option('-k', help='How many answers count.', min=1)]
+Sample = Annotated[Optional[int], typer.Option(help='How many images ask; default: 1000 with labels, 100 without.', min=1)]
+Plot = Annotated[Optional[str], typer.Option(help='Save a plot.', metavar='FILE')]
+Worst = Annotated[Optional[str], typer.Option(help='Save the ten worst answers as a picture.', metavar='FILE')]
+
+@app.command()
+def evaluate(labels:LabelsOf=None, # what belongs together
+             library:Library='.', # folder of the collection
+             k:Answers=10, # how many answers count
+             sample:Sample=None, # how many images ask
+             weights:Weights=None, # 'clip=.5,color=.3,phash=.2'
+             as_json:AsJson=False, # print JSON
+             plot:Plot=None, # file of the plot
+             worst:Worst=None, # file of the worst answers
+             store:Store=None, # where the index is
+            ):
+    "Measure how well the library finds: mAP, precision, recall, nDCG with labels, the originals of edits without."
+    with _Sentences():
+        found = ImageRecommender(library, store=store).evaluate(labels, k, parse_weights(weights), sample, progress=sys.stderr.isatty())
+        typer.echo(json.dumps(found.to_dict(), indent=1) if as_json else repr(found))
+        for file, make in ((plot, found.plot), (worst, lambda: found.worst().plot())):
+            if not file: continue
+            make().savefig(file, dpi=120)
+            typer.echo(f'saved {file}', err=True)
+
 # %% ../nbs/20_cli.ipynb #203238c0
 @app.command()
 def demo(folder:DemoFolder='demo', # where to make the collection
@@ -255,7 +283,7 @@ def demo(folder:DemoFolder='demo', # where to make the collection
             typer.echo(f'saved {picture}')
         typer.echo('\nNow try your own:  image_recommender index DIR  and  image_recommender search IMAGE --library DIR')
 
-# %% ../nbs/20_cli.ipynb #9178e093
+# %% ../nbs/20_cli.ipynb #3e4905b1
 def scan(library:Folder, # folder of the collection
          store:Store=None, # where to keep the database
          workers:Workers=None, # decoding threads
@@ -282,7 +310,7 @@ def _single(command):
     single.command()(command)
     return lambda: _run(single)
 
-def main(): _run(app, ('index', 'search', 'add', 'remove', 'select', 'demo'))
+def main(): _run(app, ('index', 'search', 'add', 'remove', 'select', 'evaluate', 'demo'))
 scan_app, index_app, search_app = _single(scan), _single(index), _single(search)
 
 # %% ../nbs/20_cli.ipynb #da28936c

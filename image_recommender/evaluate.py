@@ -146,7 +146,7 @@ def _scores(pool, queries, part, weights, scales):
     total = np.sum(list(contributions(used, weights, scales).values()), axis=0)
     return {**{n: np.where(np.isfinite(v), -v, -np.inf) for n, v in d.items()}, 'fused': np.where(known, total, -np.inf)}
 
-# %% ../nbs/09_evaluate.ipynb #daa5512d
+# %% ../nbs/09_evaluate.ipynb #5f30c96f
 @dataclass
 class Case:
     "A query and what it found"
@@ -163,6 +163,9 @@ class Cases(list):
     def _tiles(self, case):
         yield case.picture, f'{display_name(case.query.name)} {case.edit or case.label}', '#888'
         for path, label, right in case.found: yield path, display_name(path.name) if case.edit else str(label), '#2e7d32' if right else '#c62828'
+
+    def __repr__(self):
+        return '\n'.join(f'{display_name(c.query.name)} {c.edit or c.label}: ' + ' '.join('-+'[right] for _, _, right in c.found) for c in self)
 
     def _repr_html_(self, size=88):
         tile = lambda im, text, color: (f'<figure style="margin:0;width:{size}px;font-size:11px;line-height:1.2;overflow-wrap:anywhere">'
@@ -274,7 +277,7 @@ class Evaluation:
         return dict(about=self.about, queries=len(self.groups), engine=self.engine, groups={str(g): round(float(v), 6) for g, v in groups.items()},
                     measures={r: {m: dict(zip(('mean', 'low', 'high'), (round(x, 6) for x in b))) for m, b in by.items()} for r, by in self._bounds.items()})
 
-# %% ../nbs/09_evaluate.ipynb #1d38940d
+# %% ../nbs/09_evaluate.ipynb #422ac9d6
 def _weights(library, weights):
     weights = library.weights if weights is None else check_weights(weights, ['clip', *(f.name for f in library.own_features)])
     held = {n: w for n, w in weights.items() if n in library.view.features}
@@ -303,7 +306,7 @@ def by_labels(library:Library, # that was indexed
     hits = {n: (label[f] == label[asked, None]) & (f >= 0) for n, f in found.items()}
     def case(q):
         answer = [(i, h) for i, h in zip(found['fused'][q], hits['fused'][q]) if i >= 0]
-        return Case(pool.paths[asked[q]], '', names[label[asked[q]]], [(pool.paths[i], names[label[i]], bool(h)) for i, h in answer])
+        return Case(pool.paths[asked[q]], '', str(names[label[asked[q]]]), [(pool.paths[i], str(names[label[i]]), bool(h)) for i, h in answer])
     alone = len(pool)-len(able)
     about = (f'{len(asked):,} {"of " if len(asked) < len(able) else ""}{"" if len(asked) == len(able) else f"{len(able):,} "}images ask among {len(pool):,} with {len(names):,} labels'
              + (f'; {alone:,} that are alone with their label do not ask' if alone else '') + '.')
