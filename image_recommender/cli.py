@@ -18,9 +18,11 @@ from .recommender import ImageRecommender
 __all__ = ['OK', 'NOTHING', 'USAGE', 'SOME_BAD', 'CONFIG_KEYS', 'app', 'Library', 'Folder', 'Store', 'Model', 'Device', 'Workers',
            'Limit', 'Recall', 'Ann', 'Runtime', 'Processes', 'Watch', 'Reset', 'Images', 'TopK', 'ClipK', 'Weights',
            'Text', 'Color', 'Unlike', 'Box', 'Within', 'Visualize', 'Output', 'Where', 'Tables', 'Explain', 'AsJson',
-           'Exact', 'DemoFolder', 'Chosen', 'Like', 'Dislike', 'Seen', 'Diversity', 'Places', 'Labels', 'Likes', 'Name',
-           'scan_app', 'index_app', 'search_app', 'parse_weights', 'parse_box', 'find_config', 'load_config', 'index',
-           'search', 'add', 'remove', 'select', 'demo', 'recommend', 'fit_weights', 'scan', 'main']
+           'Exact', 'DemoFolder', 'Chosen', 'LabelsOf', 'Answers', 'Sample', 'Plot', 'Worst', 'Like', 'Dislike', 'Seen',
+           'Diversity', 'Places', 'Labels', 'Likes', 'Name', 'Kinds', 'Keep', 'Csv', 'Page', 'MoveTo', 'HardLink',
+           'Yes', 'Other', 'scan_app', 'index_app', 'search_app', 'parse_weights', 'parse_box', 'find_config',
+           'load_config', 'index', 'search', 'add', 'remove', 'select', 'evaluate', 'demo', 'recommend', 'fit_weights',
+           'duplicates', 'compare', 'scan', 'main']
 
 # %% ../nbs/20_cli.ipynb #f97d51e0
 OK, NOTHING, USAGE, SOME_BAD = 0, 1, 2, 3
@@ -233,6 +235,33 @@ def select(library:Library='.', # folder of the collection
         for p in paths: typer.echo(display_name(p))
         raise typer.Exit(OK if paths else NOTHING)
 
+# %% ../nbs/20_cli.ipynb #c92cf767
+LabelsOf = Annotated[Optional[str], typer.Option('--labels', help="'folder', or a CSV file with the columns path and label; default: edits of the library's own images.", metavar='folder|FILE')]
+Answers = Annotated[int, typer.Option('-k', help='How many answers count.', min=1)]
+Sample = Annotated[Optional[int], typer.Option(help='How many images ask; default: 1000 with labels, 100 without.', min=1)]
+Plot = Annotated[Optional[str], typer.Option(help='Save a plot.', metavar='FILE')]
+Worst = Annotated[Optional[str], typer.Option(help='Save the ten worst answers as a picture.', metavar='FILE')]
+
+@app.command()
+def evaluate(labels:LabelsOf=None, # what belongs together
+             library:Library='.', # folder of the collection
+             k:Answers=10, # how many answers count
+             sample:Sample=None, # how many images ask
+             weights:Weights=None, # 'clip=.5,color=.3,phash=.2'
+             as_json:AsJson=False, # print JSON
+             plot:Plot=None, # file of the plot
+             worst:Worst=None, # file of the worst answers
+             store:Store=None, # where the index is
+            ):
+    "Measure how well the library finds: mAP, precision, recall, nDCG with labels, the originals of edits without."
+    with _Sentences():
+        found = ImageRecommender(library, store=store).evaluate(labels, k, parse_weights(weights), sample, progress=sys.stderr.isatty())
+        typer.echo(json.dumps(found.to_dict(), indent=1) if as_json else repr(found))
+        for file, make in ((plot, found.plot), (worst, lambda: found.worst().plot())):
+            if not file: continue
+            make().savefig(file, dpi=120)
+            typer.echo(f'saved {file}', err=True)
+
 # %% ../nbs/20_cli.ipynb #203238c0
 @app.command()
 def demo(folder:DemoFolder='demo', # where to make the collection
@@ -306,7 +335,63 @@ def fit_weights(labels:Labels=None, # what belongs together
     "Fit the weights of the metrics to labels, or to likes and dislikes; the default stays unless others are better."
     with _Sentences(): typer.echo(repr(ImageRecommender(library, store=store).fit_weights(labels, likes=like or None, dislikes=dislike or None, name=name)))
 
-# %% ../nbs/20_cli.ipynb #cf6d103e
+# %% ../nbs/20_cli.ipynb #6eabc84a
+Kinds = Annotated[Optional[str], typer.Option(help='Some of exact,re-encoding,edit,burst,similar; default: the first four.')]
+Keep = Annotated[str, typer.Option(help="Which of a group to keep: 'largest', 'sharpest' or 'oldest'.")]
+Csv = Annotated[Optional[str], typer.Option('--csv', help='Write a table.', metavar='FILE')]
+Page = Annotated[Optional[str], typer.Option('--html', help='Write a page with pictures.', metavar='FILE')]
+MoveTo = Annotated[Optional[str], typer.Option(help='Move all copies there; with --yes.', metavar='DIR')]
+HardLink = Annotated[bool, typer.Option('--hard-link', help='Make exact copies links to the one that is kept; with --yes.')]
+Yes = Annotated[bool, typer.Option('--yes', help='Do it, rather than say what would be done.')]
+Other = Annotated[str, typer.Argument(help='Folder of an indexed collection in which they may be.', metavar='OTHER')]
+
+def _report(found, as_json, csv, page):
+    "Groups in the forms that are asked for"
+    if csv: found.to_csv(csv)
+    if page: found.to_html(page)
+    for file in (csv, page):
+        if file: typer.echo(f'saved {file}', err=True)
+    if as_json: typer.echo(json.dumps(found.to_dicts(), indent=1))
+    elif not (csv or page): typer.echo('\n'.join([found.summary, *map(repr, found)]))
+
+def _kinds(kinds): return {} if kinds is None else dict(kinds=[k.strip() for k in kinds.split(',')])
+
+@app.command()
+def duplicates(library:Library='.', # folder of the collection
+               kinds:Kinds=None, # 'exact,edit'
+               keep:Keep='largest', # which of a group to keep
+               as_json:AsJson=False, # print JSON
+               csv:Csv=None, # file of a table
+               page:Page=None, # file of a page
+               move_to:MoveTo=None, # folder for the copies
+               hard_link:HardLink=False, # link exact copies
+               yes:Yes=False, # do it
+               store:Store=None, # where the index is
+              ):
+    "Find exact copies, re-encodings, edits and bursts. Nothing is changed without --yes."
+    with _Sentences():
+        found = ImageRecommender(library, store=store).duplicates(keep=keep, **_kinds(kinds))
+        plans = [p for wanted, p in ((move_to, lambda: found.move_to(move_to, dry_run=not yes)), (hard_link, lambda: found.hard_link(dry_run=not yes))) if wanted]
+        if not plans or as_json or csv or page: _report(found, as_json, csv, page)
+        for plan in plans: typer.echo(repr(plan()).replace('dry_run=False', '--yes'))
+        raise typer.Exit(OK if len(found) else NOTHING)
+
+@app.command()
+def compare(other:Other, # folder of the other collection
+            library:Library='.', # folder of the collection
+            kinds:Kinds=None, # 'exact,edit'
+            as_json:AsJson=False, # print JSON
+            csv:Csv=None, # file of a table
+            page:Page=None, # file of a page
+            store:Store=None, # where the index is
+           ):
+    "Find the images of the library that are in OTHER as well."
+    with _Sentences():
+        found = ImageRecommender(library, store=store).compare(ImageRecommender(other), **_kinds(kinds))
+        _report(found, as_json, csv, page)
+        raise typer.Exit(OK if len(found) else NOTHING)
+
+# %% ../nbs/20_cli.ipynb #dfca2596
 def scan(library:Folder, # folder of the collection
          store:Store=None, # where to keep the database
          workers:Workers=None, # decoding threads
@@ -333,7 +418,7 @@ def _single(command):
     single.command()(command)
     return lambda: _run(single)
 
-def main(): _run(app, ('index', 'search', 'add', 'remove', 'select', 'recommend', 'fit-weights', 'demo'))
+def main(): _run(app, ('index', 'search', 'add', 'remove', 'select', 'recommend', 'fit-weights', 'evaluate', 'duplicates', 'compare', 'demo'))
 scan_app, index_app, search_app = _single(scan), _single(index), _single(search)
 
 # %% ../nbs/20_cli.ipynb #da28936c
