@@ -169,7 +169,7 @@ def stars(pairs:np.ndarray, # (m, 2) indices, each pair once
         if copies: groups.append((i, copies))
     return groups
 
-# %% ../nbs/08_duplicates.ipynb #499c17e0
+# %% ../nbs/08_duplicates.ipynb #82a3a2d3
 def _words(kind, bits, turned, color, meaning, seconds) -> str:
     "Why a pair is a pair"
     said = []
@@ -180,9 +180,11 @@ def _words(kind, bits, turned, color, meaning, seconds) -> str:
     if meaning == meaning: said.append(f'meaning {meaning:.2f} apart')
     return ', '.join(said)
 
+_LOSSLESS = 'PNG', 'BMP', 'TIFF', 'GIF' # a photo saved so takes about five times the bytes, without being better
+
 def _rank(records, keep, paths) -> list:
     "Keys that sort what is most worth keeping to the front"
-    if keep == 'largest': return [(-r.width*r.height, -r.size, r.path) for r in records]
+    if keep == 'largest': return [(-r.width*r.height, r.taken is None, -r.size/(5 if r.format in _LOSSLESS else 1), r.path) for r in records]
     if keep == 'oldest': return [(r.mtime_ns/1e9 if r.taken is None else r.taken, r.path) for r in records]
     if keep == 'sharpest': return [(-sharpness(p), r.path) for r, p in zip(records, paths)]
     raise ValueError(f"keep must be 'largest', 'sharpest' or 'oldest', not {keep!r}")
@@ -219,7 +221,7 @@ def _verdicts(c, kinds, limits, records):
 
 def find_duplicates(library, # a `Library`
                     kinds:Iterable[str]=KINDS[:4], # which of `KINDS`
-                    keep:str='largest', # 'largest' (pixels, then bytes), 'sharpest' or 'oldest'
+                    keep:str='largest', # 'largest' (pixels; then one with the camera's date, then bytes), 'sharpest' or 'oldest'
                     limits:Limits=Limits(), # how near copies are
                     ) -> Duplicates: # groups, those that take up most space first
     "Groups of copies in a library; raises ValueError for an unknown kind or way to keep"
