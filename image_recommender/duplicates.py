@@ -16,10 +16,10 @@ from .loader import BadImage, as_image
 from .tidy import Copy, Duplicates, Group, sharpness
 
 # %% auto #0
-__all__ = ['KINDS', 'Limits', 'overlap', 'hash_pairs', 'embedding_pairs', 'Compared', 'compare_pairs', 'judge', 'stars',
-           'check_kinds', 'find_duplicates', 'compare_libraries']
+__all__ = ['KINDS', 'MEAN_DIFFERENCE', 'Limits', 'overlap', 'hash_pairs', 'embedding_pairs', 'Compared', 'compare_pairs', 'judge',
+           'stars', 'check_kinds', 'find_duplicates', 'compare_libraries']
 
-# %% ../nbs/08_duplicates.ipynb #7e54b1e0
+# %% ../nbs/08_duplicates.ipynb #493b17b3
 @dataclass(frozen=True)
 class Limits:
     "How near two images must be, to be copies"
@@ -29,8 +29,9 @@ class Limits:
     color: float = .22 # histogram distance of a re-encoding
     same_color: float = .06 # histogram distance of what was only turned
     meaning: float = .75 # embedding distance that any copy stays within, in units of the library's scale
-    same_meaning: float = .15 # embedding distance that needs no other proof than a vague hash
+    same_meaning: float = .1 # embedding distance that needs no other proof than a vague hash
     look: float = .27 # embedding distance from which on pictures are opened and looked at
+    look_color: float = .45 # and histogram distance
     inside: float = .93 # correlation from which on a picture is found inside another
     seconds: float = 10. # between the shots of a burst
     burst: float = .5 # embedding distance of a burst
@@ -38,7 +39,9 @@ class Limits:
 
 KINDS = ('exact', 're-encoding', 'edit', 'burst', 'similar') # from the closest to the loosest
 
-# %% ../nbs/08_duplicates.ipynb #654a6397
+# %% ../nbs/08_duplicates.ipynb #12532861
+MEAN_DIFFERENCE = 12 # grey levels, of 256: what lies over each other must also be as bright, which the outlines of two shirts are not
+
 def _small(im, width, height): return np.asarray(im.resize((max(width, 1), max(height, 1)), Image.Resampling.BOX), np.float32)
 
 def _found_in(whole:Image.Image, part:Image.Image, size=64) -> float:
@@ -50,7 +53,10 @@ def _found_in(whole:Image.Image, part:Image.Image, size=64) -> float:
     for s in np.arange(1, .45, -.025):
         t = _small(part, round(part.width*fit*s), round(part.height*fit*s))
         if (np.array(t.shape) > field.shape).any() or min(t.shape) < 8 or t.std() < 2: continue
-        best = max(best, float(match_template(field, t).max()))
+        match = match_template(field, t)
+        if match.max() <= best: continue
+        y, x = np.unravel_index(match.argmax(), match.shape)
+        if np.abs(field[y:y+len(t), x:x+len(t[0])]-t).mean() <= MEAN_DIFFERENCE: best = float(match.max())
     return best
 
 def overlap(a:Image.Image, # grey
@@ -112,7 +118,7 @@ def _near_within(rows, some, limits):
     left, which = np.nonzero(np.any([(rank < k) & (near <= limit) for k, limit in limits.items()], axis=0))
     return np.stack([some[left], some[nearest[left, which]]], 1)
 
-# %% ../nbs/08_duplicates.ipynb #0a5ec5ca
+# %% ../nbs/08_duplicates.ipynb #293ba266
 @dataclass
 class Compared:
     "Pairs of images and how far apart they are; nan: cannot be said"
@@ -148,7 +154,7 @@ def judge(c:Compared,
     edit = (c.turned <= limits.turned_bits) & fits(c.meaning, limits.meaning) & (np.isfinite(c.color) | np.isfinite(c.meaning))
     edit |= (c.turned <= limits.loose_bits) & ((c.color <= limits.same_color) & fits(c.meaning, limits.meaning) | (c.meaning <= limits.same_meaning))
     again = (c.bits <= limits.bits) & fits(c.color, limits.color) & fits(c.meaning, limits.meaning)
-    return np.where(again, 1, np.where(edit, 2, np.where(c.meaning <= limits.look, -2, -1)))
+    return np.where(again, 1, np.where(edit, 2, np.where((c.meaning <= limits.look) & fits(c.color, limits.look_color), -2, -1)))
 
 # %% ../nbs/08_duplicates.ipynb #b3fb556b
 def stars(pairs:np.ndarray, # (m, 2) indices, each pair once
