@@ -68,7 +68,7 @@ def sharpness(path:Path) -> float: # 0 for a file that cannot be read
     a = np.asarray(im, np.float32)
     return float((4*a[1:-1, 1:-1]-a[:-2, 1:-1]-a[2:, 1:-1]-a[1:-1, :-2]-a[1:-1, 2:]).var())
 
-# %% ../nbs/08a_tidy.ipynb #dc35899a
+# %% ../nbs/08a_tidy.ipynb #6aa5a21c
 @dataclass(frozen=True)
 class Step:
     "One file of a plan"
@@ -131,9 +131,14 @@ def _carry_out(steps, act, library) -> Plan:
                 s = replace(s, done=True)
             except OSError as e: s = replace(s, problem=f'{e.strerror or e}')
         done.append(s)
-    inside = [s.source for s in done if s.done and library is not None and Path(os.path.realpath(s.source.parent)).is_relative_to(os.path.realpath(library.root))]
-    if inside: library.update(inside)
+    if library is not None: _tell(library, [s for s in done if s.done and Path(os.path.realpath(s.source.parent)).is_relative_to(os.path.realpath(library.root))])
     return Plan(done)
+
+def _tell(library, steps):
+    "What was done, to the library that the files belong to"
+    gone = [r.id for s in steps if s.action != 'link' and (r := library.record(s.source))]
+    if gone: library.db.remove(gone)
+    if linked := [s.source for s in steps if s.action == 'link']: library.update(linked)
 
 # %% ../nbs/08a_tidy.ipynb #39c3484a
 def _free(path:Path, taken:set) -> Path:
