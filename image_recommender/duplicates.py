@@ -176,7 +176,7 @@ def stars(pairs:np.ndarray, # (m, 2) indices, each pair once
         if copies: groups.append((i, copies))
     return groups
 
-# %% ../nbs/08_duplicates.ipynb #ede0c734
+# %% ../nbs/08_duplicates.ipynb #1ac48086
 def _words(kind, bits, turned, color, meaning, seconds) -> str:
     "Why a pair is a pair"
     said = []
@@ -215,6 +215,7 @@ def check_kinds(kinds) -> tuple[str, ...]:
     if wrong := [k for k in kinds if k not in KINDS]: raise ValueError(f'there is no kind {wrong[0]!r}: choose among {", ".join(KINDS)}')
     return kinds
 
+# %% ../nbs/08_duplicates.ipynb #b7feb59d
 def _verdicts(c, kinds, limits, records):
     "Kind of each pair (-1: none; -2: to be looked at), and the seconds between the two"
     verdict = judge(c, limits)
@@ -226,6 +227,7 @@ def _verdicts(c, kinds, limits, records):
     verdict[~np.isin(verdict, [-2, *(KINDS.index(k) for k in kinds)])] = -1
     return verdict, seconds
 
+# %% ../nbs/08_duplicates.ipynb #42219137
 def find_duplicates(library, # a `Library`
                     kinds:Iterable[str]=KINDS[:4], # which of `KINDS`
                     keep:str='largest', # 'largest' (pixels; then one with the camera's date, then bytes), 'sharpest' or 'oldest'
@@ -261,7 +263,7 @@ def find_duplicates(library, # a `Library`
     def told(row):
         kind = KINDS[verdict[row]]
         return kind, _words(kind, found.bits[row], found.turned[row], found.color[row], found.meaning[row], seconds[row])
-    groups = _groups(ids[found.pairs], verdict >= 0, confirm, told, same, records, paths, keep)
+    groups = _groups(ids[found.pairs], verdict == 1, confirm, told, same, records, paths, keep)
     return Duplicates(sorted(groups, key=lambda g: -g.wasted), library)
 
 def _only(c, rows): return Compared(c.pairs[rows], c.bits[rows], c.turned[rows], c.color[rows], c.meaning[rows])
@@ -270,7 +272,8 @@ def _records(library, ids, pairs, same):
     wanted = {*ids[np.unique(pairs)].tolist(), *(i for group in same for i in group)} if len(pairs) else {i for group in same for i in group}
     return {r.id: r for r in library.db.get_many(sorted(wanted))}
 
-def _groups(edges, sure, confirm, told, same, records, paths, keep) -> list[Group]:
+# %% ../nbs/08_duplicates.ipynb #089deb00
+def _groups(edges, encoded, confirm, told, same, records, paths, keep) -> list[Group]:
     "Stars among all that are pairs; exact copies of a keeper or of a copy join its group"
     family = {i: group for group in same for i in group}
     involved = sorted({*edges.ravel().tolist(), *family})
@@ -278,7 +281,7 @@ def _groups(edges, sure, confirm, told, same, records, paths, keep) -> list[Grou
     best = {min(group, key=rank.get): group for group in same} # of equal files the one that is kept first stands for all
     stand = {i: b for b, group in best.items() for i in group}
     pairs = np.array([(stand.get(a, a), stand.get(b, b)) for a, b in edges.tolist()] or np.zeros((0, 2)), np.int64)
-    known = Counter(pairs[sure].ravel().tolist())
+    known = Counter(pairs[encoded].ravel().tolist())
     found = stars(pairs, sorted(involved, key=lambda i: (-known[i], rank[i])), confirm)
     grouped = {i for centre, copies in found for i in (centre, *(j for j, _ in copies))}
     found += [(b, []) for b in best if b not in grouped]
