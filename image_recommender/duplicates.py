@@ -227,7 +227,7 @@ def _verdicts(c, kinds, limits, records):
     verdict[~np.isin(verdict, [-2, *(KINDS.index(k) for k in kinds)])] = -1
     return verdict, seconds
 
-# %% ../nbs/08_duplicates.ipynb #42219137
+# %% ../nbs/08_duplicates.ipynb #050a8700
 def find_duplicates(library, # a `Library`
                     kinds:Iterable[str]=KINDS[:4], # which of `KINDS`
                     keep:str='largest', # 'largest' (pixels; then one with the camera's date, then bytes), 'sharpest' or 'oldest'
@@ -248,7 +248,7 @@ def find_duplicates(library, # a `Library`
             known = np.flatnonzero(PHash().informative(hashes := rows('phash', np.arange(len(positions)))))
             pairs.append(known[hash_pairs(hashes[known, 0], limits.bits)])
         if 'clip' in view.features:
-            with one_blas_thread(): pairs.append(embedding_pairs(lambda at: rows('clip', np.asarray(at)), len(positions), {8: limits.meaning*scale, 32: limits.look*scale}))
+            with one_blas_thread(): pairs.append(embedding_pairs(lambda at: rows('clip', np.asarray(at)), len(positions), {16: limits.meaning*scale, 48: limits.look*scale}))
     c = compare_pairs(_unique(np.concatenate(pairs), len(positions)), rows, rows, scale)
     c = _only(c, (c.turned <= limits.loose_bits) | (c.meaning <= max(limits.burst, limits.similar)))
     records = _records(library, ids, c.pairs, same)
@@ -302,7 +302,7 @@ def _group(centre, copies, told, family, records, paths, rank) -> Group:
 
 def _copy(r, path, kind, why): return Copy(path, r.id, kind, why, r.width, r.height, r.size, r.taken, r.mtime_ns)
 
-# %% ../nbs/08_duplicates.ipynb #548e9404
+# %% ../nbs/08_duplicates.ipynb #7ff2db2b
 def compare_libraries(library, # a `Library`: its images are looked for
                       other, # a `Library` in which they may be
                       kinds:Iterable[str]=KINDS[:3], # which of 'exact', 're-encoding' and 'edit'
@@ -325,7 +325,7 @@ def compare_libraries(library, # a `Library`: its images are looked for
         known = np.flatnonzero(PHash().informative(hashes := both('phash', np.arange(total))))
         pairs.append(known[hash_pairs(hashes[known, 0], limits.bits)])
     if 'clip' in shared:
-        with one_blas_thread(): pairs.append(embedding_pairs(lambda at: both('clip', np.sort(at)), total, {8: limits.meaning*scale, 32: limits.look*scale}))
+        with one_blas_thread(): pairs.append(embedding_pairs(lambda at: both('clip', np.sort(at)), total, {16: limits.meaning*scale, 48: limits.look*scale}))
     pairs = _unique(np.concatenate(pairs), total)
     across = pairs[(pairs[:, 0] < len(p)) & (pairs[:, 1] >= len(p))] - [0, len(p)]
     c = compare_pairs(across, left, right, scale)
