@@ -68,7 +68,7 @@ def sharpness(path:Path) -> float: # 0 for a file that cannot be read
     a = np.asarray(im, np.float32)
     return float((4*a[1:-1, 1:-1]-a[:-2, 1:-1]-a[2:, 1:-1]-a[1:-1, :-2]-a[1:-1, 2:]).var())
 
-# %% ../nbs/08a_tidy.ipynb #c1b1bee9
+# %% ../nbs/08a_tidy.ipynb #5e79ec11
 @dataclass(frozen=True)
 class Step:
     "One file of a plan"
@@ -124,6 +124,13 @@ def _steps(groups, plan_one) -> Iterator[Step]:
             step = replace(plan_one(g, c), size=c.size)
             yield replace(step, problem=problem) if problem else step
 
+def _tell(library, paths):
+    "Bring a library up to date; images that are gone leave it even if their folder is empty now, which else means that a disk is not connected"
+    root = os.path.realpath(library.root)
+    if not (inside := [p for p in paths if Path(os.path.realpath(p.parent)).is_relative_to(root)]): return
+    library.update(inside)
+    library.db.remove(r.id for p in inside if not os.path.lexists(p) and (r := library.record(p)))
+
 def _carry_out(steps, act, library) -> Plan:
     "Do what has no problem; what goes wrong is said in the step, and the library is told of the rest"
     done = []
@@ -134,8 +141,7 @@ def _carry_out(steps, act, library) -> Plan:
                 s = replace(s, done=True)
             except OSError as e: s = replace(s, problem=f'{e.strerror or e}')
         done.append(s)
-    inside = [s.source for s in done if s.done and library is not None and Path(os.path.realpath(s.source.parent)).is_relative_to(os.path.realpath(library.root))]
-    if inside: library.update(inside)
+    if library is not None: _tell(library, [s.source for s in done if s.done])
     return Plan(done)
 
 # %% ../nbs/08a_tidy.ipynb #f9514db9
