@@ -35,7 +35,7 @@ from .visualize import Match, QueryPart, Results
 # %% auto #0
 __all__ = ['ImageRecommender']
 
-# %% ../nbs/11_recommender.ipynb #4affd840
+# %% ../nbs/11_recommender.ipynb #04d13521
 class ImageRecommender(Library):
     "Finds the images of a folder that look like the ones you give it"
 
@@ -226,6 +226,18 @@ class ImageRecommender(Library):
             region = cut_out(source, ask.box, ask.mask, size, self.max_pixels)
             return [region.prepare(f) for f in features], region.image
         except BadImage as bad: return bad
+
+    # Views
+
+    def explore(self,
+                query=None, # one or several images to begin with: paths, URLs, ids, PIL images; None: all images are shown
+                k:int=20, # how many images to find
+                weights:Mapping[str, float]|str|None=None, # as for `similar`
+                where:str='', # conditions with semicolons between, as 'width>=2000; *.jpg'
+               ): # `image_recommender.explorer.Explorer`
+        "An interface for a notebook: drop pictures, move sliders, click on; what is picked there is its `.selection`"
+        from image_recommender.explorer import Explorer
+        return Explorer(self, query, k, weights, where)
 
     @cached_property
     def uploads(self) -> dict: # {name: bytes or PIL image}

@@ -269,7 +269,7 @@ function renderGallery({ model, el }) {
       }
       ({ total, asked } = content);
       content.items.forEach((item, i) => items.set(content.start + i, item));
-      for (let page = Math.floor(content.start / PAGE); (page + 1) * PAGE <= content.start + content.items.length || (page * PAGE < total && content.start + content.items.length >= total && page * PAGE < content.start + content.items.length); page++) pages.add(page);
+      pages.add(content.start / PAGE);
       legend.hidden = !asked || !total;
       draw();
     } else if (content.type === 'thumbs') {
