@@ -54,7 +54,7 @@ class LineView(View):
     kind = traitlets.Unicode('line').tag(sync=True)
     line = traitlets.Unicode().tag(sync=True)
 
-# %% ../nbs/12a_explorer.ipynb #d8c2782f
+# %% ../nbs/12a_explorer.ipynb #523e3546
 COUNTS = (5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
 CUTS = tuple(10.**-n for n in range(7)) # 1: none
 
@@ -65,14 +65,14 @@ def weight_sliders(weights:dict[str, float], # {metric: weight}
     "A slider for each metric, in its colour"
     def slider(name, value):
         return widgets.FloatSlider(value, min=0, max=1, step=.01, description=name, readout_format='.2f', layout=_wide(), tooltip=f'how much {name} counts',
-                                   style=dict(handle_color=metric_color(name), description_width='64px'))
+                                   style=dict(handle_color=metric_color(name), description_width='72px'))
     return {n: slider(n, w) for n, w in weights.items()}
 
 def cut_words(within:float) -> str:
     "A confidence cut, as it is offered"
-    return 'any score' if within == 1 else f'{one_in(within)} by chance'
+    return 'any' if within == 1 else one_in(within)
 
-# %% ../nbs/12a_explorer.ipynb #8385dbaa
+# %% ../nbs/12a_explorer.ipynb #30dbfccf
 _log = logging.getLogger('image_recommender')
 _EXPECTED = ValueError, TypeError, KeyError, OSError, StoreError, BadImage, ImportError, sqlite3.Error
 PAGE = 60 # items that are sent at a time; as in static/explorer.js
@@ -101,16 +101,16 @@ class Explorer(widgets.VBox):
         s, wide = self.exploration.state, _wide()
         self.sliders = weight_sliders(s.weights)
         self.k = widgets.Dropdown(options=sorted({*COUNTS, s.k}), value=s.k, description='show', layout=wide)
-        self.within = widgets.SelectionSlider(options=[(cut_words(c), c) for c in CUTS], description='at least', continuous_update=False, layout=wide,
-                                              tooltip='only images that unrelated pairs score as high as this seldom')
-        self.where = widgets.Text(s.where, description='only', placeholder='width>=2000; *.jpg', continuous_update=False, layout=wide)
+        self.within = widgets.SelectionSlider(options=[(cut_words(c), c) for c in CUTS], description='rarer than', continuous_update=False, layout=wide,
+                                              tooltip='only images whose score so few pairs of unrelated images have')
+        self.where = widgets.Text(s.where, description='where', placeholder='width>=2000; *.jpg', continuous_update=False, layout=wide)
         self.collapse = widgets.Checkbox(False, description='near-copies in one place', indent=False, layout=wide)
-        for w in (self.k, self.within, self.where): w.style.description_width = '64px'
+        for w in (self.k, self.within, self.where): w.style.description_width = '72px'
         self.undo_button = widgets.Button(description='Undo', icon='undo', layout=dict(width='90px'))
         self.redo_button = widgets.Button(description='Redo', icon='repeat', layout=dict(width='90px'))
         self.clear_button = widgets.Button(description='Start over', layout=dict(width='100px'))
-        self.recommending = widgets.ToggleButton(False, description='Recommend', icon='heart', tooltip='images that you may like, from those that you liked', layout=dict(width='140px'))
-        self.learn_button = widgets.Button(description='Learn weights', tooltip='fit the sliders to likes and dislikes', layout=dict(width='140px'))
+        self.recommending = widgets.ToggleButton(False, description='Recommend', icon='heart', tooltip='images that you may like, from those that you liked')
+        self.learn_button = widgets.Button(description='Learn weights', tooltip='fit the sliders to likes and dislikes')
         self.counts = widgets.HTML()
         self.words = widgets.Text(placeholder='words, then Enter (with a CLIP model)', continuous_update=False, layout=dict(width='270px'))
         self.color = widgets.ColorPicker(value='#c03020', concise=True, layout=dict(width='40px'), tooltip='a colour')

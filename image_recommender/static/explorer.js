@@ -126,7 +126,7 @@ const TILE = 164, GAP = 14, HEIGHT = 244, PAGE = 60, FEW = 8, KEPT = 2000;
 const ACTS = [['like', 'Like'], ['dislike', 'Dislike'], ['more', 'More like this'], ['less', 'Less like this'], ['pick', 'Pick']];
 
 function renderGallery({ model, el }) {
-  let version = -1, total = 0, asked = false, columns = 1, current = 0, frame = 0;
+  let version = -1, total = 0, asked = false, columns = 1, current = 0, frame = 0, settling = 0;
   const items = new Map(), pages = new Set(), tiles = new Map(), thumbs = new Map(), waiting = new Set();
   let queue = [], underway = 0;
 
@@ -175,6 +175,8 @@ function renderGallery({ model, el }) {
   function fillTile(node, item, index) {
     const [picture, bar, caption, tools] = node.children;
     node.index = index;
+    node.setAttribute('aria-posinset', index + 1);
+    node.setAttribute('aria-setsize', total);
     const scored = item.score !== undefined;
     const said = scored ? `${item.rank}. ${item.name}, score ${item.score.toFixed(2)}${item.rare ? ', ' + item.rare : ''}` : item.name;
     picture.setAttribute('aria-label', asked ? `${said}: details` : `${said}: find similar`);
@@ -236,7 +238,16 @@ function renderGallery({ model, el }) {
     if (current >= total) current = 0;
     rove();
     if (focused && !list.contains(document.activeElement)) focus(current);
+    clearTimeout(settling);
+    settling = setTimeout(settle, 400);
     pump();
+  }
+
+  function settle() { // readers of the page meet images in order of rank; moving a node at once would stop its glide
+    const active = document.activeElement;
+    const order = [...tiles.values()].sort((a, b) => a.index - b.index);
+    order.forEach((node, i) => { if (list.children[i] !== node) list.insertBefore(node, list.children[i]); });
+    if (active !== document.activeElement && list.contains(active)) active.focus({ preventScroll: true });
   }
   const draw = () => { frame ||= requestAnimationFrame(layout); };
 
@@ -308,6 +319,7 @@ function renderGallery({ model, el }) {
   model.send({ type: 'hello' });
   return () => {
     watcher.disconnect();
+    clearTimeout(settling);
     model.off('msg:custom', receive);
     for (const url of thumbs.values()) URL.revokeObjectURL(url);
     details.dialog.remove();
