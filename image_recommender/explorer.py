@@ -72,7 +72,7 @@ def cut_words(within:float) -> str:
     "A confidence cut, as it is offered"
     return 'any' if within == 1 else one_in(within)
 
-# %% ../nbs/12a_explorer.ipynb #30dbfccf
+# %% ../nbs/12a_explorer.ipynb #388fcf46
 _log = logging.getLogger('image_recommender')
 _EXPECTED = ValueError, TypeError, KeyError, OSError, StoreError, BadImage, ImportError, sqlite3.Error
 PAGE = 60 # items that are sent at a time; as in static/explorer.js
@@ -297,7 +297,7 @@ class Explorer(widgets.VBox):
             copies = ''.join(f'<li>{html.escape(display_name(p))}</li>' for p in match.copies) if match else ''
             why = (match.explain()._repr_html_() if match else '') + (f'<p>Near-copies in this place:</p><ul>{copies}</ul>' if copies else '')
             name = display_name(Path(record.path).name)
-            self.gallery.send(dict(type='details', id=id, name=name, title=f'{match.rank}. {name}, score {match.score:.3f}' if match else name, facts=facts, why=why,
+            self.gallery.send(dict(type='details', id=id, name=name, title=name, facts=facts, why=why,
                                    previous=bool(at), next=at is not None and at < len(self._shown)-1), [encoded(picture)])
 
     def _part_details(self, i):

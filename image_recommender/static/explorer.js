@@ -126,7 +126,7 @@ const TILE = 164, GAP = 14, HEIGHT = 244, PAGE = 60, FEW = 8, KEPT = 2000;
 const ACTS = [['like', 'Like'], ['dislike', 'Dislike'], ['more', 'More like this'], ['less', 'Less like this'], ['pick', 'Pick']];
 
 function renderGallery({ model, el }) {
-  let version = -1, total = 0, asked = false, columns = 1, current = 0, frame = 0, settling = 0;
+  let version = -1, total = 0, asked = false, columns = 1, current = 0, frame = 0, settling = 0, goal = null;
   const items = new Map(), pages = new Set(), tiles = new Map(), thumbs = new Map(), waiting = new Set();
   let queue = [], underway = 0;
 
@@ -237,7 +237,11 @@ function renderGallery({ model, el }) {
     for (const [id, node] of tiles) if (!present.has(id)) { node.remove(); tiles.delete(id); }
     if (current >= total) current = 0;
     rove();
-    if (focused && !list.contains(document.activeElement)) focus(current);
+    if (focused && !list.contains(document.activeElement)) goal ??= current;
+    for (const node of goal === null ? [] : tiles.values()) if (node.index === goal) { // it may have to be fetched first
+      goal = null;
+      node.firstChild.focus({ preventScroll: true });
+    }
     clearTimeout(settling);
     settling = setTimeout(settle, 400);
     pump();
@@ -256,8 +260,8 @@ function renderGallery({ model, el }) {
     const row = Math.floor(current / columns);
     if (row * HEIGHT < scroller.scrollTop) scroller.scrollTop = row * HEIGHT;
     else if ((row + 1) * HEIGHT > scroller.scrollTop + scroller.clientHeight) scroller.scrollTop = (row + 1) * HEIGHT - scroller.clientHeight;
+    goal = current;
     layout();
-    for (const node of tiles.values()) if (node.index === current) node.firstChild.focus({ preventScroll: true });
   }
 
   list.addEventListener('keydown', event => {
@@ -410,7 +414,7 @@ function makeDetails(model) {
     next.disabled = !content.next;
     tools.replaceChildren(region, ...(image ? [
       h('button', { type: 'button', className: 'ir-button', onclick: () => tell('search') }, 'Search with this'),
-      ...ACTS.map(([what, label]) => button(what, label, () => tell(what)))] : content.box ? [
+      ...ACTS.map(([what, label]) => h('button', { type: 'button', className: 'ir-button ir-act', 'data-do': what, onclick: () => tell(what) }, icon(what), label))] : content.box ? [
       h('button', { type: 'button', className: 'ir-button', onclick: () => { box = null; tell('region'); } }, 'Use the whole picture')] : []));
     mark();
     if (!dialog.open) dialog.showModal();
