@@ -318,12 +318,18 @@ function renderGallery({ model, el }) {
   model.on('msg:custom', receive);
   for (const name of ['message', 'alert', 'busy', 'colors']) model.on(`change:${name}`, words);
   for (const name of ['likes', 'dislikes', 'picked']) model.on(`change:${name}`, marks);
+  const hidden = h('style');
+  const hideStill = () => { hidden.textContent = model.get('still') ? `#${CSS.escape(model.get('still'))} { display: none; }` : ''; };
+  model.on('change:still', hideStill);
+  hideStill();
+  document.head.append(hidden);
   words();
   el.append(root);
   model.send({ type: 'hello' });
   return () => {
     watcher.disconnect();
     clearTimeout(settling);
+    hidden.remove();
     model.off('msg:custom', receive);
     for (const url of thumbs.values()) URL.revokeObjectURL(url);
     details.dialog.remove();
