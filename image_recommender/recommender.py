@@ -35,7 +35,7 @@ from .visualize import Match, QueryPart, Results
 # %% auto #0
 __all__ = ['ImageRecommender']
 
-# %% ../nbs/11_recommender.ipynb #04d13521
+# %% ../nbs/11_recommender.ipynb #c8bcc588
 class ImageRecommender(Library):
     "Finds the images of a folder that look like the ones you give it"
 
@@ -137,10 +137,9 @@ class ImageRecommender(Library):
         else: places = [(i, ()) for i in nearest(-scored.score, k)]
         best = np.array([i for i, _ in places])
         matches = self._matches(view, question, scored.take(best), {n: c[best] for n, c in chance.items()})
-        copies = [self._paths(view, scored.positions[list(c)]) for _, c in places]
-        return Results([replace(m, copies=c) if c else m for m, c in zip(matches, copies)], shown)
+        return Results([replace(m, copies=self._paths(view, scored.positions[c])) if c else m for m, (_, c) in zip(matches, places)], shown)
 
-    def _paths(self, view, positions): return tuple(self.root/r.path for r in self.db.get_many(view.id_at(p) for p in positions))
+    def _paths(self, view, positions): return tuple(self.root/r.path for r in self.db.get_many(view.ids_at(np.asarray(positions))))
 
     @staticmethod
     def _nothing_near(within, closest):
@@ -152,11 +151,10 @@ class ImageRecommender(Library):
         shown, by_metric = tuple(a.shown for a in question), scored.by_metric
         said = {n: [(a.weights[n] > 0, d[n]) for a, d in zip(question, scored.distances) if n in d] for n in by_metric}
         closest = {n: np.fmin.reduce([d for wanted, d in says if wanted or not any(w for w, _ in says)]) for n, says in said.items()}
-        records = self.db.get_many(view.id_at(p) for p in scored.positions)
-        at = lambda values, i: {n: float(v[i]) for n, v in values.items()}
-        return [Match(i+1, self.root/r.path, float(scored.score[i]), at(closest, i), at(by_metric, i), r.id,
-                      {n: c for n, c in at(chance, i).items() if c == c}, tuple(at(part, i) for part in scored.contributions), shown)
-                for i, r in enumerate(records)]
+        rows = lambda values: [dict(zip(values, r)) for r in np.array(list(values.values()), float).reshape(len(values), len(scored.score)).T.tolist()]
+        records, parts = self.db.get_many(view.ids_at(scored.positions)), zip(*map(rows, scored.contributions))
+        return [Match(i, self.root/r.path, score, near, part, r.id, {n: c for n, c in sure.items() if c == c}, own, shown)
+                for i, (r, score, near, part, sure, own) in enumerate(zip(records, scored.score.tolist(), rows(closest), rows(by_metric), rows(chance), parts), 1)]
 
     def _ask(self, asks, shares, on_bad) -> list[Asked|None]:
         "Parts of any form, with what they ask of each metric; None for a bad one that `on_bad` was told of"
