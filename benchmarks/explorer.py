@@ -43,10 +43,10 @@ with tempfile.TemporaryDirectory() as store:
             ui._shown_part = lambda p: dict(kind='image', label='', wanted=True, box=None, thumb='') # its file does not exist
             ui.exploration.change(parts=(part,), k=k)
             ui.show()
-            moved(ui, ui.sliders['clip'], [.2, .3])
-            t = moved(ui, ui.sliders['clip'], rng.permutation(np.arange(.31, .91, .02)).round(2))
+            moved(ui, ui.controls.sliders['clip'], [.2, .3])
+            t = moved(ui, ui.controls.sliders['clip'], rng.permutation(np.arange(.31, .91, .02)).round(2))
             print(f'| {name} | {k:,} | {np.median(t):.0f} | {np.quantile(t, .95):.0f} |', flush=True)
-    for name, control, values in (('where: folder', ui.where, ['12/*', '1*/*', '']), ('rarer than', ui.within, [1e-2, 1e-4, 1.]), ('near-copies in one place', ui.collapse, [True, False])):
+    for name, control, values in (('where: folder', ui.controls.where, ['12/*', '1*/*', '']), ('rarer than', ui.controls.within, [1e-2, 1e-4, 1.]), ('near-copies in one place', ui.controls.collapse, [True, False])):
         ui.exploration.change(parts=(Part('image', '0/7.jpg'),), k=20)
         ui.show()
         print(f'{name}: ' + ', '.join(f'{v!r} {t:.0f} ms' for v, t in zip(values, moved(ui, control, values))))
