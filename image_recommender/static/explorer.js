@@ -208,7 +208,7 @@ function renderGallery({ model, el }) {
 
   function layout() {
     frame = 0;
-    const width = scroller.clientWidth;
+    const width = list.clientWidth;
     if (!width) return;
     columns = Math.max(1, Math.floor((width + GAP) / (TILE + GAP)));
     const step = (width + GAP) / columns, rows = Math.ceil(total / columns);
