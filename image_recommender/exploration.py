@@ -22,7 +22,7 @@ from .taste import named_weights
 from .visualize import Match, Results
 
 # %% auto #0
-__all__ = ['Part', 'State', 'typed_where', 'Answer', 'Exploration', 'line_of', 'name_of', 'selection_of']
+__all__ = ['BROWSED', 'Part', 'State', 'typed_where', 'Answer', 'Exploration', 'line_of', 'name_of', 'selection_of']
 
 # %% ../nbs/12_exploration.ipynb #189f57da
 @dataclass(frozen=True)
@@ -89,7 +89,9 @@ class Answer:
         return dict(id=m.id, name=display_name(m.path.name), rank=m.rank, score=round(m.score, 4), gains=some(gains), losses=some(losses),
                     rare=one_in(share) if 0 < share <= .1 else '', copies=len(m.copies))
 
-# %% ../nbs/12_exploration.ipynb #3d4783ec
+# %% ../nbs/12_exploration.ipynb #b796acbb
+BROWSED = 50_000 # images; browsers scroll no higher
+
 class Exploration:
     "A question to a library that changes step by step"
     def __init__(self,
@@ -283,7 +285,8 @@ class Exploration:
             return Answer(rec, results, message=f'The {_images(len(results))} of {len(rec.view):,} that are most like the question' if len(results) else results.message)
         where = typed_where(s.where)
         ids = rec.view.ids if where is None else np.intersect1d(rec.view.ids, allowed_ids(rec, where))
-        return Answer(rec, None, ids, f'{_images(len(ids))}. Drop a picture above, or click one below, to find others like it.' if len(ids)
+        shown = f', of which {BROWSED:,} are shown' if len(ids) > BROWSED else ''
+        return Answer(rec, None, ids[:BROWSED], f'{_images(len(ids))}{shown}. Drop a picture above, or click one below, to find others like it.' if len(ids)
                       else 'No image satisfies the conditions.')
 
     @property
