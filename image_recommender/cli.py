@@ -17,12 +17,12 @@ from .recommender import ImageRecommender
 # %% auto #0
 __all__ = ['OK', 'NOTHING', 'USAGE', 'SOME_BAD', 'CONFIG_KEYS', 'app', 'Library', 'Folder', 'Store', 'Model', 'Device', 'Workers',
            'Limit', 'Recall', 'Ann', 'Runtime', 'Processes', 'Watch', 'Reset', 'Images', 'TopK', 'ClipK', 'Weights',
-           'Text', 'Color', 'Unlike', 'Box', 'Within', 'Visualize', 'Output', 'Where', 'Tables', 'Explain', 'AsJson',
-           'Exact', 'DemoFolder', 'Chosen', 'LabelsOf', 'Answers', 'Sample', 'Plot', 'Worst', 'Like', 'Dislike', 'Seen',
-           'Diversity', 'Places', 'Labels', 'Likes', 'Name', 'Kinds', 'Keep', 'Csv', 'Page', 'MoveTo', 'HardLink',
-           'Yes', 'Other', 'scan_app', 'index_app', 'search_app', 'parse_weights', 'parse_box', 'find_config',
-           'load_config', 'index', 'search', 'add', 'remove', 'select', 'evaluate', 'demo', 'recommend', 'fit_weights',
-           'duplicates', 'compare', 'scan', 'main']
+           'Text', 'Color', 'Unlike', 'Box', 'Within', 'Visualize', 'Output', 'Report', 'Where', 'Tables', 'Explain',
+           'AsJson', 'Exact', 'DemoFolder', 'Chosen', 'LabelsOf', 'Answers', 'Sample', 'Plot', 'Worst', 'Like',
+           'Dislike', 'Seen', 'Diversity', 'Places', 'Labels', 'Likes', 'Name', 'Kinds', 'Keep', 'Csv', 'Page',
+           'MoveTo', 'HardLink', 'Yes', 'Other', 'scan_app', 'index_app', 'search_app', 'parse_weights', 'parse_box',
+           'find_config', 'load_config', 'index', 'search', 'add', 'remove', 'select', 'evaluate', 'demo', 'recommend',
+           'fit_weights', 'duplicates', 'compare', 'scan', 'main']
 
 # %% ../nbs/20_cli.ipynb #f97d51e0
 OK, NOTHING, USAGE, SOME_BAD = 0, 1, 2, 3
@@ -93,7 +93,7 @@ Model = Annotated[str, typer.Option(help="'auto', 'efficientnet-lite0', or ARCHI
 Device = Annotated[Optional[str], typer.Option(help="'cuda', 'mps' or 'cpu'; default: the best there is.")]
 Workers = Annotated[Optional[int], typer.Option(help='Decoding threads; default: one for each processor.', min=1)]
 
-# %% ../nbs/20_cli.ipynb #b11cd99d
+# %% ../nbs/20_cli.ipynb #13b83ab3
 Limit = Annotated[Optional[int], typer.Option(help='Read at most this many files now.', min=1)]
 Recall = Annotated[Optional[float], typer.Option(help='Share of the true ten nearest embeddings that must be found; default: as before, at first .95.')]
 Ann = Annotated[Optional[str], typer.Option(help="What finds them: 'annoy', 'binary', 'exact', 'faiss' or 'auto'; default: as before, at first annoy.")]
@@ -112,6 +112,7 @@ Box = Annotated[Optional[str], typer.Option(help='The region of IMAGE that is me
 Within = Annotated[Optional[float], typer.Option(help='Only images that score higher than all but this share of unrelated pairs, as 1e-4.')]
 Visualize = Annotated[bool, typer.Option('--visualize', help='Save a picture of the result.')]
 Output = Annotated[str, typer.Option(help='File of that picture.', metavar='FILE')]
+Report = Annotated[Optional[str], typer.Option('--report', help='Save the result as a page that needs nothing else.', metavar='FILE.html')]
 Where = Annotated[Optional[list[str]], typer.Option('--where', help="Only images that satisfy this: 'width>=2000', format=JPEG,HEIC, taken=2021-06..2021-09, or a pattern of paths; several: all of them.", metavar='CONDITION')]
 Tables = Annotated[Optional[list[str]], typer.Option('--table', help="CSV file with a column 'path', whose other columns can be asked for with --where.", metavar='FILE')]
 Explain = Annotated[bool, typer.Option('--explain', help='Say of each image why it was found.')]
@@ -153,7 +154,7 @@ def index(library:Folder, # folder of the collection
         if watch: _watch(rec)
         _summary(rec.index(limit=limit, recall=recall, reset=reset, progress=sys.stderr.isatty()), rec)
 
-# %% ../nbs/20_cli.ipynb #45296042
+# %% ../nbs/20_cli.ipynb #93a539ca
 def _explain(results):
     for m in results: typer.echo(f'{m.explain()}\n  {display_name(m.path)}\n')
 
@@ -177,6 +178,7 @@ def search(images:Images=None, # query images; several are combined
            table:Tables=None, # see `Library.join`
            visualize:Visualize=False, # save a picture of the result
            output:Output='similar.png', # file of that picture
+           report:Report=None, # file of a page, see `Results.save`
            explain:Explain=False, # say of each image why it was found
            as_json:AsJson=False, # print a JSON list
            exact:Exact=False, # score every image
@@ -197,6 +199,7 @@ def search(images:Images=None, # query images; several are combined
         if visualize and len(results):
             results.plot().savefig(output, dpi=120)
             typer.echo(f'saved {output}', err=True)
+        if report: typer.echo(f'saved {display_name(results.save(report))}', err=True)
         raise typer.Exit(NOTHING if not len(results) else SOME_BAD if bad else OK)
 
 # %% ../nbs/20_cli.ipynb #dd087b26
