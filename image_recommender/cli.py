@@ -18,11 +18,11 @@ from .recommender import ImageRecommender
 __all__ = ['OK', 'NOTHING', 'USAGE', 'SOME_BAD', 'CONFIG_KEYS', 'app', 'Library', 'Folder', 'Store', 'Model', 'Device', 'Workers',
            'Limit', 'Recall', 'Ann', 'Runtime', 'Processes', 'Watch', 'Reset', 'Images', 'TopK', 'ClipK', 'Weights',
            'Text', 'Color', 'Unlike', 'Box', 'Within', 'Visualize', 'Output', 'Report', 'Where', 'Tables', 'Explain',
-           'AsJson', 'Exact', 'DemoFolder', 'Chosen', 'LabelsOf', 'Answers', 'Sample', 'Plot', 'Worst', 'Like',
-           'Dislike', 'Seen', 'Diversity', 'Places', 'Labels', 'Likes', 'Name', 'Kinds', 'Keep', 'Csv', 'Page',
-           'MoveTo', 'HardLink', 'Yes', 'Other', 'scan_app', 'index_app', 'search_app', 'parse_weights', 'parse_box',
-           'find_config', 'load_config', 'index', 'search', 'add', 'remove', 'select', 'evaluate', 'demo', 'recommend',
-           'fit_weights', 'duplicates', 'compare', 'scan', 'main']
+           'AsJson', 'Exact', 'DemoFolder', 'Host', 'Port', 'Theme', 'Browser', 'Chosen', 'LabelsOf', 'Answers',
+           'Sample', 'Plot', 'Worst', 'Like', 'Dislike', 'Seen', 'Diversity', 'Places', 'Labels', 'Likes', 'Name',
+           'Kinds', 'Keep', 'Csv', 'Page', 'MoveTo', 'HardLink', 'Yes', 'Other', 'scan_app', 'index_app', 'search_app',
+           'parse_weights', 'parse_box', 'find_config', 'load_config', 'index', 'search', 'explore', 'add', 'remove',
+           'select', 'evaluate', 'demo', 'recommend', 'fit_weights', 'duplicates', 'compare', 'scan', 'main']
 
 # %% ../nbs/20_cli.ipynb #f97d51e0
 OK, NOTHING, USAGE, SOME_BAD = 0, 1, 2, 3
@@ -201,6 +201,29 @@ def search(images:Images=None, # query images; several are combined
             typer.echo(f'saved {output}', err=True)
         if report: typer.echo(f'saved {display_name(results.save(report))}', err=True)
         raise typer.Exit(NOTHING if not len(results) else SOME_BAD if bad else OK)
+
+# %% ../nbs/20_cli.ipynb #683ebe95
+Host = Annotated[str, typer.Option(help='Address to listen on; default: this computer alone.')]
+Port = Annotated[Optional[int], typer.Option(help='Port to listen on; default: any that is free.', min=1, max=65535)]
+Theme = Annotated[str, typer.Option(help="'light', 'dark', or 'auto': what the system prefers.")]
+Browser = Annotated[bool, typer.Option('--browser/--no-browser', help='Open the page.')]
+
+@app.command()
+def explore(library:Library='.', # folder of the collection
+            store:Store=None, # where the index is
+            model:Model='auto', # see `make_embedder`
+            device:Device=None, # for the network
+            host:Host='127.0.0.1', # to listen on
+            port:Port=None, # None: any that is free
+            theme:Theme='auto', # of the page
+            browser:Browser=True, # open the page
+           ):
+    "Look for images by clicking: a page in the browser, until Ctrl-C."
+    from image_recommender.app import serve
+    with _Sentences():
+        ImageRecommender(library, store=store, model=model, device=device).view # what is wrong is told now
+        try: serve(dict(root=library, store=store, model=model, device=device), host, port, theme, browser, lambda words: typer.echo(words, err=True))
+        except KeyboardInterrupt: raise typer.Exit(OK) from None
 
 # %% ../nbs/20_cli.ipynb #dd087b26
 Chosen = Annotated[list[str], typer.Argument(help='Images of the library.', metavar='IMAGE')]
