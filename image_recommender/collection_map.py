@@ -85,7 +85,7 @@ def place(points:np.ndarray, # (n, k)
     weight = 1/np.maximum(d, 1e-6)
     return ((weight/weight.sum(1, keepdims=True))[..., None]*xy[at]).sum(1)
 
-# %% ../nbs/12c_map.ipynb #2468d375
+# %% ../nbs/12c_map.ipynb #c8978d66
 def lay_out(view:SearchView, # of the library
             rows:np.ndarray, # (n,) positions in it
             by:str, # a metric
@@ -108,10 +108,12 @@ def lay_out(view:SearchView, # of the library
     for i in range(0, len(others), STRETCH):
         found = put(some := others[i:i+STRETCH])
         xy[some, :found.shape[1]] = found
+    mean, axes = principal_axes(xy, 2)
+    xy = (xy-mean)@axes # as wide as it can be
     xy -= (xy.max(0)+xy.min(0))/2
     return xy/max(np.abs(xy).max(), 1e-12)
 
-# %% ../nbs/12c_map.ipynb #661a96a7
+# %% ../nbs/12c_map.ipynb #2a0a1c9d
 def neighbours_kept(points:np.ndarray, # (n, d) of the metric
                     xy:np.ndarray, # (n, 2) on the map
                     k:int=10, # nearest by the metric
@@ -120,9 +122,9 @@ def neighbours_kept(points:np.ndarray, # (n, d) of the metric
                    ) -> float: # 0..1
     "Share of the nearest images by the metric that are near on the map"
     n = len(points)
-    kept, asked = [], np.random.default_rng(0).choice(n, min(n, sample), replace=False)
+    kept, asked, squares = [], np.random.default_rng(0).choice(n, min(n, sample), replace=False), [(p*p).sum(1) for p in (points, xy)]
     for i in asked:
-        true, shown = ((p*p).sum(1) - 2*p@p[i] for p in (points, xy))
+        true, shown = (s - 2*p@p[i] for p, s in zip((points, xy), squares))
         true[i] = shown[i] = np.inf
         kept.append(np.isin(np.argpartition(true, min(k, n-1)-1)[:k], np.argpartition(shown, min(of, n-1)-1)[:of]).mean())
     return float(np.mean(kept))
@@ -375,7 +377,7 @@ def _frames(m, rows, fig, ax):
     bar.set_label(m.groups.name, color='#808080', parse_math=False)
     return [scale.to_rgba(v) if np.isfinite(v) else '#80808080' for v in m.groups.iloc[rows]]
 
-# %% ../nbs/12c_map.ipynb #22ddc6b0
+# %% ../nbs/12c_map.ipynb #6137a207
 def live_scatter(m:CollectionMap, # to show
                  tooltip, # function of a row that gives a data URI and {'file': name, ...}
                 ): # jscatter.Scatter
@@ -387,9 +389,10 @@ def live_scatter(m:CollectionMap, # to show
         name = m.groups.name if m.groups.name not in data else f'{m.groups.name} '
         data[name] = m.groups.to_numpy() if m.colors is None else m.groups
         look, told = dict(color_by=name, color_map=m.colors or 'viridis', legend=True), ['file', name]
-    scatter = jscatter.Scatter(data=data, x='x', y='y', height=520, axes=False, size=float(np.clip(150/np.sqrt(len(m)), 2, 8)), **look, tooltip=True,
-                               tooltip_properties=told, tooltip_histograms=False, tooltip_preview='file', tooltip_preview_type='image',
-                               tooltip_preview_image_height=160, tooltip_size='medium')
+    half = max(float(np.abs(m.xy[:, 1]).max()), .75) # what fits into the height; there is more room in the width
+    scatter = jscatter.Scatter(data=data, x='x', y='y', x_scale=(-half, half), y_scale=(-half, half), height=460, axes=False,
+                               size=float(np.clip(250/np.sqrt(len(m)), 2, 8)), **look, tooltip=True, tooltip_properties=told, tooltip_histograms=False,
+                               tooltip_preview='file', tooltip_preview_type='image', tooltip_preview_image_height=150, tooltip_size='small')
 
     def answer(event):
         row = int(event['index'])
@@ -399,7 +402,7 @@ def live_scatter(m:CollectionMap, # to show
     scatter.widget._handle_tooltip = answer
     return scatter
 
-# %% ../nbs/12c_map.ipynb #b1664814
+# %% ../nbs/12c_map.ipynb #68a4f405
 class MapPanel(anywidget.AnyWidget):
     "What is selected, and a search with it; everything it shows comes in messages"
     _esm, _css = (Path(str(files('image_recommender')))/'static'/f'map.{kind}' for kind in ('js', 'css'))
@@ -440,7 +443,12 @@ class LiveMap:
             log.exception('the map could not answer %r', message)
             self.panel.send(dict(type='error', text=f'This did not work: {type(e).__name__}: {e}'))
 
-    def _on_theme(self, message): self.scatter.background('#111111' if message['dark'] else '#ffffff')
+    def _on_theme(self, message):
+        "Colours of the page; `jscatter.Scatter.background` would show axes that are off"
+        back, box, ink = (.067, .2, 1) if message['dark'] else (1, 1, 0)
+        for what, grey, alpha in ('background', back, 1), ('tooltip', box, 1), ('legend', ink, 1), ('reticle', ink, .33):
+            setattr(self.scatter.widget, f'{what}_color', [grey, grey, grey, alpha])
+
     def _on_clear(self, _): self.m.select()
     def _on_group(self, message): self.m.select(self.m.groups.astype(str).to_numpy() == message['name'])
     def _on_search(self, _): self.panel.send(dict(type='answer', html=self.m.similar()._repr_html_()))

@@ -24,7 +24,7 @@ function render({ model, el }) {
   const tools = element('div', 'ir-map-tools');
   const search = element('button', 'ir-map-main', 'Search like these');
   const clear = element('button', '', 'Clear selection');
-  const hint = element('span', 'ir-map-hint', 'To select, hold shift and draw around some points, or press the lasso button on the map.');
+  const hint = element('span', 'ir-map-hint', 'To select, press the lasso button on the map, or hold the mouse button down for a moment, and draw around some points.');
   const label = element('label', '', '');
   const group = element('select');
   const pictures = element('ul', 'ir-map-pictures');
