@@ -159,10 +159,10 @@ def map_file(library:Library, # of the map
     key = hashlib.sha256(json.dumps(what).encode() + ids.tobytes())
     return library.store/'maps'/f'{key.hexdigest()[:24]}.npy'
 
-# %% ../nbs/12c_map.ipynb #8853582d
+# %% ../nbs/12c_map.ipynb #c1831674
 MOST = 20 # groups
 COLORS = ('#0072B2', '#E69F00', '#009E73', '#CC79A7', '#56B4E9', '#D55E00', '#B8A800', '#8c564b', '#9467bd', '#7f7f7f', '#17becf', '#e377c2',
-          '#2ca02c', '#d62728', '#bcbd22', '#1f77b4', '#ff9896', '#98df8a', '#c5b0d5', '#c49c94') # the first seven are Okabe and Ito's, the yellow darker
+          '#2ca02c', '#b3003c', '#dbdb8d', '#5254a3', '#ff9896', '#98df8a', '#c5b0d5', '#c49c94') # the first seven are Okabe and Ito's, the yellow darker
 
 def _known(library, ids, color):
     "{id: what is known}, and its name"
@@ -326,7 +326,7 @@ class CollectionMap:
         self._live = self._live or LiveMap(self)
         return self._live.box
 
-# %% ../nbs/12c_map.ipynb #037862e8
+# %% ../nbs/12c_map.ipynb #cb4170da
 def cells(xy:np.ndarray, # (n, 2)
           columns:int, # of the grid
           aspect:float=1.5, # width to height of the figure
@@ -368,7 +368,7 @@ def _frames(m, rows, fig, ax):
     if m.groups is None: return [None]*len(rows)
     if m.colors:
         handles = [plt.Rectangle((0, 0), 1, 1, color=c, label=g if len(g) < 24 else g[:22]+'…') for g, c in m.colors.items()]
-        legend = fig.legend(handles=handles, loc='outside lower center', ncols=8, fontsize=10, frameon=False, labelcolor='#808080')
+        legend = fig.legend(handles=handles, loc='outside lower center', ncols=max(int(fig.get_figwidth()/1.4), 1), fontsize=10, frameon=False, labelcolor='#808080')
         for text in legend.get_texts(): text.set_parse_math(False)
         return [m.colors[g] for g in m.groups.iloc[rows]]
     scale = plt.cm.ScalarMappable(plt.Normalize(m.groups.min(), m.groups.max()), 'viridis')

@@ -56,6 +56,7 @@ function render({ model, el }) {
         label.firstChild.textContent = `Select by ${by}: `;
         group.replaceChildren(new Option('…', ''), ...groups.map(g => new Option(`${g.name} (${g.n})`, g.name)));
       }
+      if (groups.find(g => g.name === group.value)?.n !== n) group.value = '';
       alert.textContent = '';
       busy(false);
     },
