@@ -35,7 +35,7 @@ from .visualize import Match, QueryPart, Results
 # %% auto #0
 __all__ = ['ImageRecommender']
 
-# %% ../nbs/11_recommender.ipynb #c8bcc588
+# %% ../nbs/11_recommender.ipynb #a201c62a
 class ImageRecommender(Library):
     "Finds the images of a folder that look like the ones you give it"
 
@@ -312,3 +312,15 @@ class ImageRecommender(Library):
         "How well the library finds, per metric and by the score: see `image_recommender.evaluate`"
         weights = None if weights is None else named_weights(self, weights)
         return evaluate_library(self, labels, k, weights, sample, copies, seed, progress)
+
+    # Exploration
+
+    def map(self,
+            by:str='clip', # metric whose likeness the map shows: 'clip', 'color', 'phash'
+            method:str='auto', # 'umap', 'pca'; 'auto': UMAP where it is installed
+            where=None, # only images that satisfy this, see `similar`
+            color='auto', # 'folder', a column of a joined table, labels as for `evaluate`, or None; 'auto': folders, if there are 2 to 20
+           ): # CollectionMap
+        "The collection as a map, live in a notebook: see `image_recommender.collection_map`"
+        from image_recommender.collection_map import make_map
+        return make_map(self, by, method, where, color)
