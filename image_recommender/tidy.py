@@ -16,7 +16,7 @@ from .pictures import card, image_html, thumbnail
 # %% auto #0
 __all__ = ['Copy', 'Group', 'sharpness', 'Step', 'Plan', 'Duplicates', 'groups_html']
 
-# %% ../nbs/08a_tidy.ipynb #6cc5f22b
+# %% ../nbs/08a_tidy.ipynb #0d68bc17
 @dataclass(frozen=True)
 class Copy:
     "An image of a group"
@@ -81,7 +81,7 @@ def _related(c:Copy, new:Copy, old:Copy) -> Copy:
     "What an image is to a new keeper, as far as it is known"
     name = lambda of: display_name(of.path.name)
     if _same_content(c, new): return replace(c, kind='exact', why=f'same content as {name(new)}')
-    kind, why = (new.kind, new.why) if c is old or c.kind == 'exact' else (c.kind, f'{c.why or c.kind}, with {name(old)} as keeper')
+    kind, why = (new.kind, new.why) if c is old or c.kind == 'exact' else (c.kind, f'{c.why or c.kind} (with {name(old)} as keeper)')
     if c is not old and c.kind == 'exact': why = f'same content as {name(old)}; that one: {why}'
     return replace(c, kind=kind, why=why) if kind != 'exact' else replace(c, kind='similar', why=f'was an exact copy of {name(old)}; its content differs by now')
 
