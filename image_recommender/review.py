@@ -250,7 +250,7 @@ def offer_words(review:Review,
                 unseen=f'{counted(unseen, "group")} of {len(review.found):,} {"was" if unseen == 1 else "were"} never on the screen.' if unseen else '',
                 code=review.code+call)
 
-# %% ../nbs/12b_review.ipynb #5958d9e9
+# %% ../nbs/12b_review.ipynb #93d6e9be
 _STATIC = Path(str(files('image_recommender')/'static'))
 
 def _has_kernel():
@@ -307,7 +307,7 @@ class ReviewWidget(anywidget.AnyWidget):
 
     def _problem(self, text, message):
         if message['do'] == 'confirm': self._tell_all()
-        self.send(dict(kind='problem', text=text, at=message['do']))
+        self.send(dict(kind='problem', text=text, at=message['do'], open=self.review._offer is not None))
 
     def _tell_all(self):
         r = self.review
@@ -341,7 +341,8 @@ class ReviewWidget(anywidget.AnyWidget):
         self._changed(group)
 
     def _do_undo(self):
-        if (n := self.review.undo()) is not None: self._changed(n, undone=True)
+        n = self.review.undo()
+        self._tell_all() if n is None else self._changed(n, undone=True)
 
     def _do_large(self, group, image):
         c = self.review.found[group].images[image]

@@ -215,7 +215,7 @@ def _link_step(group, c):
     if os.stat(c.path).st_dev != os.stat(group.keeper.path).st_dev: return replace(step, problem='it lies on another disk')
     return step if filecmp.cmp(c.path, group.keeper.path, shallow=False) else replace(step, problem='the contents differ')
 
-# %% ../nbs/08a_tidy.ipynb #f47cdd0e
+# %% ../nbs/08a_tidy.ipynb #72e7083d
 class Duplicates(Sequence):
     "Groups of copies: a sequence, a table, a report, and actions that are planned first"
     def __init__(self,
@@ -266,10 +266,12 @@ class Duplicates(Sequence):
             if n not in skip and left.copies: groups.append(left if len(left) == len(g) else left._named())
         return Duplicates(groups, self.library, 'No copy is to go.', spared)
 
-    def review(self):
+    def review(self,
+               folder:str|os.PathLike|None=None, # proposed for copies that are moved; None: beside the library
+              ): # -> ReviewWidget, imported only here
         "An interface in the notebook: groups side by side, in which a person chooses; `.decision` of it is what was chosen"
         from image_recommender.review import ReviewWidget
-        return ReviewWidget(self)
+        return ReviewWidget(self, folder)
 
     @property
     def summary(self) -> str:

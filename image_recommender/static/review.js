@@ -1,6 +1,8 @@
 // Groups of copies, to choose from. What was chosen is kept in Python; this file shows it and passes on what is pressed.
 
 const KEEP_URLS = 600, KEEP_LARGE = 12, BATCH = 12, PATIENCE = 15000;
+const MOST = 50000; // groups in the list at a time: a browser cannot scroll farther than some 17 million pixels
+const SILENCE = "No answer from Python so far: the kernel is busy, or it was restarted (then run the cell again).";
 const WORDS = { keeper: "keep", stays: "stays", goes: "goes" };
 
 const count = (n) => n.toLocaleString("en-US");
@@ -60,7 +62,11 @@ class View {
     this.root = el.appendChild(h("div", { className: "rv-review", "data-lm-suppress-shortcuts": "true" }));
     for (const type of ["keydown", "keyup", "keypress"]) this.root.addEventListener(type, (e) => e.stopPropagation());
     this.build();
-    this.onMessage = (message, buffers) => this[`on_${message.kind}`]?.(message, buffers);
+    this.onMessage = (message, buffers) => {
+      clearTimeout(this.silence);
+      if (this.wrong.textContent === SILENCE) this.wrong.textContent = "";
+      this[`on_${message.kind}`]?.(message, buffers);
+    };
     model.on("msg:custom", this.onMessage);
     this.resized = new ResizeObserver(() => this.measure());
     this.resized.observe(this.list);
@@ -72,11 +78,16 @@ class View {
     this.model.off("msg:custom", this.onMessage);
     this.resized.disconnect();
     clearTimeout(this.later);
+    clearTimeout(this.silence);
     this.small.forget();
     this.large.forget();
   }
 
-  send(what, more = {}) { this.model.send({ do: what, ...more }); }
+  send(what, more = {}) {
+    this.model.send({ do: what, ...more });
+    clearTimeout(this.silence);
+    if (what !== "confirm") this.silence = setTimeout(() => (this.wrong.textContent = SILENCE), PATIENCE); // moving takes what it takes
+  }
   choose(what, more) { this.send(what, { version: this.version, ...more }); }
 
   /** Ask once, and again only when an answer did not come. */
@@ -130,7 +141,7 @@ class View {
     const t = this.totals, none = !t.groups;
     this.sum.replaceChildren(...(none ? [h("b", { textContent: this.message || "" })] : [
       h("b", { textContent: t.copies === 1 ? "1 copy goes" : `${count(t.copies)} copies go` }), `, ${bytes(t.bytes)}`,
-      h("span", { className: "rv-quiet", textContent: ` · ${plural(t.groups, "group")}${t.skipped ? `, ${count(t.skipped)} skipped` : ""}` })]));
+      h("span", { className: "rv-quiet", textContent: ` · ${plural(t.groups, "group")}${t.groups > MOST ? `, the first ${count(MOST)} shown` : ""}${t.skipped ? `, ${count(t.skipped)} skipped` : ""}` })]));
     this.undo.disabled = !t.undo;
     for (const b of [this.save, this.move, this.remove]) b.disabled = !t.copies;
     this.list.hidden = this.keys.hidden = this.python.hidden = none;
@@ -201,25 +212,28 @@ class View {
     this.say(text);
   }
 
-  on_problem({ text, at }) {
+  on_problem({ text, at, open }) {
     this.busy = false;
-    if (this.plan.open && (at === "offer" || at === "confirm")) this.planWrong.textContent = text;
-    else this.wrong.textContent = text;
-    if (at === "confirm" && this.confirm) this.confirm.disabled = false;
+    for (const [n, card] of this.cards) card.fill(this.rows.get(n)); // as it is in Python
+    if (this.plan.open && (at === "offer" || at === "confirm")) {
+      this.planWrong.textContent = text;
+      if (!open) this.dropPlan();
+      else if (this.confirm) Object.assign(this.confirm, { disabled: false, textContent: this.yes });
+    } else this.wrong.textContent = text;
   }
 
   // The list: only the groups near the viewport are elements
 
   measure() {
     this.height = this.probe.offsetHeight || this.height || 280;
-    this.inner.style.height = `${this.height * this.totals.groups}px`;
+    this.inner.style.height = `${this.height * Math.min(this.totals.groups, MOST)}px`;
     for (const [n, card] of this.cards) card.root.style.top = `${n * this.height}px`;
     this.draw();
   }
 
   range(margin) {
     const top = this.list.scrollTop / this.height, bottom = (this.list.scrollTop + this.list.clientHeight) / this.height;
-    return [Math.max(Math.floor(top) - margin, 0), Math.min(Math.ceil(bottom) + margin, this.totals.groups)];
+    return [Math.max(Math.floor(top) - margin, 0), Math.min(Math.ceil(bottom) + margin, this.totals.groups, MOST)];
   }
 
   draw() {
@@ -258,7 +272,7 @@ class View {
   }
 
   focus(n) {
-    if (n < 0 || n >= this.totals.groups) return;
+    if (n < 0 || n >= Math.min(this.totals.groups, MOST)) return;
     this.reveal(n);
     this.cards.get(n)?.root.focus({ preventScroll: true });
   }
@@ -300,7 +314,6 @@ class View {
       this.target = h("input", { type: "text", value: this.folder, spellcheck: false });
       this.target.addEventListener("input", () => this.dropPlan());
       this.target.addEventListener("keydown", (e) => e.key === "Enter" && this.askPlan());
-      this.target.addEventListener("change", () => this.askPlan());
       parts.push(h("label", { className: "rv-field" }, "Folder for the copies, outside of the library", this.target));
     }
     this.plan.replaceChildren(...parts, this.planWrong, this.planText, this.planFoot);
@@ -335,8 +348,8 @@ class View {
     }
     const code = h("code", { textContent: o.code });
     text.push(h("details", {}, h("summary", { textContent: "The same in Python" }), h("pre", {}, code)));
-    const does = o.action === "move" ? "Move" : "Delete";
-    this.confirm = h("button", { type: "button", className: o.action === "move" ? "rv-main" : "rv-danger rv-main", textContent: `${does} ${plural(o.count, "file")}` });
+    this.yes = `${o.action === "move" ? "Move" : "Delete"} ${plural(o.count, "file")}`;
+    this.confirm = h("button", { type: "button", className: o.action === "move" ? "rv-main" : "rv-danger rv-main", textContent: this.yes });
     const typed = h("input", { type: "text", autocomplete: "off", spellcheck: false, "aria-label": `Type ${o.count} or delete` });
     const fits = () => o.count > 0 && (o.action === "move" || ["delete", String(o.count)].includes(typed.value.trim().toLowerCase().replaceAll(",", "")));
     const yes = () => {
@@ -378,18 +391,22 @@ class View {
   buildCompare() {
     const button = (text, onclick, title) => h("button", { type: "button", textContent: text, onclick, title });
     this.compareTitle = h("h3");
-    this.zoomed = button("Zoom", () => this.zoom(), "Both at the same larger scale, moved together (Z)");
+    this.zoomed = button("Zoom", () => this.zoom(), "Both at the same larger scale, moved together: drag them (Z, or click a picture)");
     this.zoomed.setAttribute("aria-pressed", "false");
     const side = (which) => {
       const img = h("img"), pane = h("div", { className: "rv-pane", tabIndex: 0 }, img), badge = h("span", { className: "rv-badge" });
       const keep = button("Keep this", () => this.choose("keep", { group: this.pair.group, image: this.pair[which] }), which === "left" ? "1" : "2");
-      const too = button("Keep too", () => this.tooggle(this.pair[which]), which === "left" ? "Shift 1" : "Shift 2");
+      const too = button("Keep too", () => this.toggleToo(this.pair[which]), which === "left" ? "Shift 1" : "Shift 2");
       const name = h("b", { className: "rv-name" });
       pane.addEventListener("scroll", () => this.follow(which));
+      pane.addEventListener("pointermove", (e) => e.buttons === 1 && (pane.scrollBy(-e.movementX, -e.movementY), (this.dragged = true)));
+      pane.addEventListener("pointerdown", () => (this.dragged = false));
+      pane.addEventListener("click", (e) => this.dragged || this.zoom(e));
+      img.draggable = false;
       return { img, pane, badge, keep, too, name, root: h("figure", {}, h("div", { className: "rv-frame" }, pane, badge), h("figcaption", {}, name, h("span", {}, keep, too))) };
     };
     this.sides = { left: side("left"), right: side("right") };
-    this.facts = h("table");
+    this.facts = h("div", { className: "rv-facts", role: "table", "aria-label": "What is known of the two" });
     this.compare.classList.remove("rv-zoomed");
     this.compare.tabIndex = -1;
     this.compare.replaceChildren(
@@ -397,10 +414,10 @@ class View {
         button("‹ Image", () => this.step(-1), "Previous image on the right (←)"), button("Image ›", () => this.step(1), "Next image on the right (→)"),
         button("‹ Group", () => this.stepGroup(-1), "Previous group (↑)"), button("Group ›", () => this.stepGroup(1), "Next group (↓)"),
         this.zoomed, button("Close", () => this.compare.close(), "Esc"))),
-      h("div", { className: "rv-pair" }, this.sides.left.root, this.sides.right.root), h("div", { className: "rv-facts" }, this.facts));
+      h("div", { className: "rv-pair" }, this.sides.left.root, this.sides.right.root), this.facts);
   }
 
-  tooggle(image) { // stays or goes
+  toggleToo(image) { // stays or goes
     const { group } = this.pair;
     this.choose("keep_too", { group, image, on: this.rows.get(group).images[image].state === "goes" });
   }
@@ -427,8 +444,8 @@ class View {
     const rows = [["folder", (x) => x.folder || "."], ["dimensions", (x) => `${x.width} × ${x.height}`, (x) => x.width * x.height],
       ["size", (x) => bytes(x.size), (x) => x.size], ["taken", (x) => x.taken || "not known"], ["changed", (x) => x.changed],
       ["found as", (x) => (x.state === "keeper" ? "keeper" : x.kind)], ["why", (x) => x.why]];
-    this.facts.replaceChildren(...rows.map(([name, words, worth]) => h("tr", {}, h("th", { scope: "row", textContent: name }),
-      ...images.map((x, at) => h("td", { textContent: words(x), className: worth && worth(x) > worth(images[1 - at]) ? "rv-more" : words(x) !== words(images[1 - at]) ? "" : "rv-same" })))));
+    this.facts.replaceChildren(...rows.map(([name, words, worth]) => h("div", { role: "row" }, h("span", { role: "rowheader", textContent: name }),
+      ...images.map((x, at) => h("span", { role: "cell", textContent: words(x), className: worth && worth(x) > worth(images[1 - at]) ? "rv-more" : words(x) !== words(images[1 - at]) ? "" : "rv-same" })))));
   }
 
   askLarge(group, image) {
@@ -446,16 +463,20 @@ class View {
 
   stepGroup(by) {
     const group = this.pair.group + by;
-    if (group < 0 || group >= this.totals.groups) return;
+    if (group < 0 || group >= Math.min(this.totals.groups, MOST)) return;
     this.reveal(group);
     if (this.rows.has(group)) return this.openCompare(group);
     this.pair = { group, left: 0, right: 1 };
     this.showCompare();
   }
 
-  zoom() {
+  /** In or out, around the point that was clicked; without one, around the middle. */
+  zoom(e) {
+    const pane = e?.currentTarget ?? this.sides.left.pane, box = pane.getBoundingClientRect();
+    const [x, y] = e ? [(e.clientX - box.left) / box.width, (e.clientY - box.top) / box.height] : [.5, .5];
     const on = this.compare.classList.toggle("rv-zoomed");
     this.zoomed.setAttribute("aria-pressed", String(on));
+    if (on) pane.scrollTo(x * pane.scrollWidth - pane.clientWidth / 2, y * pane.scrollHeight - pane.clientHeight / 2);
   }
 
   follow(which) {
@@ -474,7 +495,7 @@ class View {
     if ((e.ctrlKey || e.metaKey) && key === "z") { this.send("undo"); return e.preventDefault(); }
     if (e.ctrlKey || e.metaKey || e.altKey) return;
     const { group, left, right } = this.pair, image = /^Digit[12]$/.test(e.code) ? [left, right][Number(e.code[5]) - 1] : -1;
-    if (image >= 0 && e.shiftKey) this.tooggle(image);
+    if (image >= 0 && e.shiftKey) this.toggleToo(image);
     else if (image >= 0) this.choose("keep", { group, image });
     else if (key === "u") this.send("undo");
     else if (key === "z") this.zoom();
@@ -500,7 +521,7 @@ class GroupCard {
       const radio = h("input", { type: "radio", name: `${view.uid}-${n}`, onchange: () => view.choose("keep", { group, image: i }), "aria-label": `keep ${x.name}` });
       const too = h("input", { type: "checkbox", onchange: () => view.choose("keep_too", { group, image: i, on: too.checked }), "aria-label": `keep ${x.name} too` });
       const why = h("div", { className: "rv-why" }), name = h("div", { className: "rv-name", textContent: x.name, title: x.folder ? `${x.folder}/${x.name}` : x.name });
-      const place = h("div", { className: "rv-quiet rv-place", textContent: x.folder || " ", title: x.folder });
+      const place = h("div", { className: "rv-quiet rv-place", textContent: x.folder || "\u00a0", title: x.folder });
       const root = h("div", { className: "rv-card" },
         h("button", { type: "button", className: "rv-picture", title: "Compare (C)", "aria-label": `Enlarge ${x.name}`, onclick: () => view.openCompare(group, i) }, img, badge),
         name, place, h("div", { className: "rv-quiet", textContent: `${x.width} × ${x.height} · ${bytes(x.size)}` }), why,

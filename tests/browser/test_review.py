@@ -101,7 +101,7 @@ def test_comparing(review):
     pictures = dialog.locator('img')
     expect(pictures).to_have_count(2)
     nb.page.wait_for_function("d => [...d.querySelectorAll('img')].map(i => i.naturalWidth).join() == '451,225'", arg=dialog.element_handle())
-    expect(dialog.locator('table')).to_contain_text('451 × 300')
+    expect(dialog.get_by_role('table')).to_contain_text('451 × 300')
     dialog.get_by_role('button', name='Image ›').click()
     expect(pictures.nth(1)).to_have_attribute('alt', 'cat.png')
     dialog.get_by_role('button', name='Keep too').nth(1).click()
