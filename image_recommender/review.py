@@ -250,7 +250,7 @@ def offer_words(review:Review,
                 unseen=f'{counted(unseen, "group")} of {len(review.found):,} {"was" if unseen == 1 else "were"} never on the screen.' if unseen else '',
                 code=review.code+call)
 
-# %% ../nbs/12b_review.ipynb #93d6e9be
+# %% ../nbs/12b_review.ipynb #b8337d8a
 _STATIC = Path(str(files('image_recommender')/'static'))
 
 def _has_kernel():
@@ -321,8 +321,9 @@ class ReviewWidget(anywidget.AnyWidget):
 
     def _do_rows(self, start, stop):
         rows = [group_facts(self.review, n) for n in range(max(start, 0), min(stop, start+100, len(self.review.found)))]
-        self.review._seen.update(r['group'] for r in rows)
         self.send(dict(kind='rows', version=self.review.version, rows=rows))
+
+    def _do_seen(self, groups): self.review._seen.update(n for n in groups if 0 <= n < len(self.review.found))
 
     def _do_pictures(self, want):
         want = want[:32]

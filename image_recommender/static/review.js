@@ -59,6 +59,7 @@ class View {
     this.small = new Pictures(KEEP_URLS);
     this.large = new Pictures(KEEP_LARGE);
     this.asked = new Map(); // what is on its way, and since when
+    this.seen = new Set(); // groups that were on the screen
     this.root = el.appendChild(h("div", { className: "rv-review", "data-lm-suppress-shortcuts": "true" }));
     for (const type of ["keydown", "keyup", "keypress"]) this.root.addEventListener(type, (e) => e.stopPropagation());
     this.build();
@@ -160,6 +161,7 @@ class View {
       this.small.forget();
       this.large.forget();
       this.asked.clear();
+      this.seen.clear();
       for (const card of this.cards.values()) card.root.remove();
       this.cards.clear();
       if (this.compare.open) this.compare.close();
@@ -198,6 +200,7 @@ class View {
   }
 
   on_large({ version, group, image }, buffers) {
+    this.asked.delete(`large ${group}/${image}`);
     if (version !== this.version) return;
     this.large.add(`${group}/${image}`, buffers[0]);
     if (this.compare.open) this.showCompare();
@@ -247,6 +250,7 @@ class View {
     }
     for (let n = from; n < to; n++) {
       if (!this.rows.has(n)) { missing.push(n); continue; }
+      if (n >= first && n < last) this.seen.add(n);
       if (!this.cards.has(n)) {
         const card = new GroupCard(this, n), next = [...this.cards.keys()].filter((m) => m > n).sort((a, b) => a - b)[0];
         this.inner.insertBefore(card.root, next === undefined ? null : this.cards.get(next).root); // in reading order
@@ -331,6 +335,7 @@ class View {
   askPlan() {
     this.planWrong.textContent = "";
     this.waiting = true;
+    this.model.send({ do: "seen", version: this.version, groups: [...this.seen] });
     this.send("offer", this.action === "move" ? { action: "move", folder: this.target.value } : { action: "delete" });
   }
 

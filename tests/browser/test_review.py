@@ -171,6 +171,6 @@ ui = Duplicates([found[i % 3] for i in range(10_000)], rec).review()
     nb.page.evaluate("e => e.scrollTop = e.scrollHeight", output.locator('.rv-list').element_handle())
     expect(output.get_by_text('Group 10,000', exact=True)).to_be_visible()
     loaded(output)
-    assert groups.count() < 12 and int(nb.python('len(ui.review._seen)')) < 40
+    assert groups.count() < 12
     stored = nb.save()
     assert len(str(stored)) < 100_000 + sum(len(str(c['outputs'])) for c in stored['cells'])
