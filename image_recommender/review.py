@@ -250,7 +250,7 @@ def offer_words(review:Review,
                 unseen=f'{counted(unseen, "group")} of {len(review.found):,} {"was" if unseen == 1 else "were"} never on the screen.' if unseen else '',
                 code=review.code+call)
 
-# %% ../nbs/12b_review.ipynb #b8337d8a
+# %% ../nbs/12b_review.ipynb #d2c9feba
 _STATIC = Path(str(files('image_recommender')/'static'))
 
 def _has_kernel():
@@ -288,7 +288,7 @@ class ReviewWidget(anywidget.AnyWidget):
 
     def _repr_mimebundle_(self, **kwargs):
         "The widget where there is a kernel, and a still of the first groups for everywhere else"
-        still = {'text/html': groups_html(self.review.found, 10), 'text/plain': repr(self)}
+        still = {'text/html': groups_html(self.review.found, 5), 'text/plain': repr(self)}
         if not _has_kernel(): return still
         data, metadata = super()._repr_mimebundle_(**kwargs)
         return {**data, **still}, metadata
@@ -307,7 +307,7 @@ class ReviewWidget(anywidget.AnyWidget):
 
     def _problem(self, text, message):
         if message['do'] == 'confirm': self._tell_all()
-        self.send(dict(kind='problem', text=text, at=message['do'], open=self.review._offer is not None))
+        self.send(dict(kind='problem', text=text, at=message['do'], open=self.review._offer is not None, asked=message.get('folder')))
 
     def _tell_all(self):
         r = self.review
@@ -358,7 +358,7 @@ class ReviewWidget(anywidget.AnyWidget):
         copies = sum(len(g.copies) for g in decision)
         self.send(dict(kind='said', text=f'Saved {counted(len(decision), "group")} with {copies:,} {"copy" if copies == 1 else "copies"} to go as {display_name(path)}.'))
 
-    def _do_offer(self, action, folder=''): self.send(dict(kind='offer', **offer_words(self.review, self.review.offer(action, folder))))
+    def _do_offer(self, action, folder=''): self.send(dict(kind='offer', asked=folder, **offer_words(self.review, self.review.offer(action, folder))))
 
     def _do_confirm(self, token, typed=''):
         said = self.review.confirm(token, typed)

@@ -215,10 +215,11 @@ class View {
     this.say(text);
   }
 
-  on_problem({ text, at, open }) {
+  on_problem({ text, at, open, asked }) {
     this.busy = false;
     for (const [n, card] of this.cards) card.fill(this.rows.get(n)); // as it is in Python
     if (this.plan.open && (at === "offer" || at === "confirm")) {
+      if (at === "offer" && this.outdated({ asked })) return;
       this.planWrong.textContent = text;
       if (!open) this.dropPlan();
       else if (this.confirm) Object.assign(this.confirm, { disabled: false, textContent: this.yes });
@@ -278,7 +279,7 @@ class View {
   focus(n) {
     if (n < 0 || n >= Math.min(this.totals.groups, MOST)) return;
     this.reveal(n);
-    this.cards.get(n)?.root.focus({ preventScroll: true });
+    this.cards.get(n)?.root.focus();
   }
 
   key(e) {
@@ -316,7 +317,10 @@ class View {
     const parts = [head];
     if (action === "move") {
       this.target = h("input", { type: "text", value: this.folder, spellcheck: false });
-      this.target.addEventListener("input", () => this.dropPlan());
+      this.target.addEventListener("input", () => {
+        this.planWrong.textContent = "";
+        this.dropPlan();
+      });
       this.target.addEventListener("keydown", (e) => e.key === "Enter" && this.askPlan());
       parts.push(h("label", { className: "rv-field" }, "Folder for the copies, outside of the library", this.target));
     }
@@ -324,6 +328,9 @@ class View {
     this.plan.showModal();
     this.askPlan();
   }
+
+  /** Whether an answer is about another folder than the one that is named by now. */
+  outdated({ asked }) { return this.action === "move" && asked !== this.target.value; }
 
   dropPlan() {
     this.planText.replaceChildren();
@@ -340,7 +347,7 @@ class View {
   }
 
   on_offer(o) {
-    if (!this.waiting || !this.plan.open) return; // another view of this widget asked
+    if (!this.waiting || !this.plan.open || this.outdated(o)) return;
     this.waiting = false;
     if (this.action === "move") this.folder = this.target.value;
     this.again?.remove();
