@@ -145,7 +145,7 @@ class Choices:
                      skip=[name(self.found[n].keeper) for n, c in chosen if c.skip])
         return f'found.decide({", ".join(f"{k}={v!r}" for k, v in named.items() if v)})'
 
-# %% ../nbs/12b_review.ipynb #91a3d4f4
+# %% ../nbs/12b_review.ipynb #016708f7
 class Review(Choices):
     "Choices, and what comes of them in two steps"
     def offer(self,
@@ -175,8 +175,8 @@ class Review(Choices):
         if offer.action == 'delete' and typed not in (str(len(offer.going)), 'delete'):
             raise ValueError(f'Nothing was deleted: type {len(offer.going)}, the number of files, or the word delete.')
         self._offer = None
-        d = offer.decision
-        agreed = Duplicates(d.groups, d.library, d.message, d.spared | {s.source for s in offer.left}) # not more than was shown
+        d, unagreed = offer.decision, {s.source for s in offer.left} - {s.source for s in offer.going}
+        agreed = Duplicates(d.groups, d.library, d.message, d.spared | unagreed) # no more than was shown
         try: done = agreed.move_to(offer.folder, dry_run=False) if offer.folder else agreed.delete(dry_run=False)
         finally: self._went({s.source for s in offer.plan if not os.path.lexists(s.source)})
         return _outcome(offer, done)

@@ -174,3 +174,24 @@ ui = Duplicates([found[i % 3] for i in range(10_000)], rec).review()
     assert groups.count() < 12
     stored = nb.save()
     assert len(str(stored)) < 100_000 + sum(len(str(c['outputs'])) for c in stored['cells'])
+
+def test_two_views_and_missing_files(run_notebook, folder):
+    nb = run_notebook(BEGIN.format(folder=str(folder)) + "(rec.root/'cat_small.jpg').unlink(missing_ok=True)", 'ui', 'ui', "found[:0].review()")
+    one, two = nb.output(1), nb.output(2)
+    expect(nb.output(3).locator('.rv-sum')).to_have_text('No duplicates were found.')
+    for output in (one, two): loaded(output) # a grey tile says that the file does not exist
+    card(one, 'cat.png').get_by_role('radio').check()
+    expect(card(two, 'cat.png').get_by_role('radio')).to_be_checked()
+    card(two, 'cat_small.jpg').locator('.rv-picture').click()
+    expect(two.locator('dialog.rv-compare')).to_be_visible()
+    expect(one.locator('dialog.rv-compare')).to_be_hidden()
+    nb.page.keyboard.press('Escape')
+    one.get_by_role('button', name='Delete…').click()
+    dialog = one.locator('dialog.rv-plan')
+    expect(dialog).to_contain_text('cat_small.jpg: the file is gone')
+    expect(two.locator('dialog.rv-plan')).to_be_hidden()
+    dialog.get_by_role('textbox').fill('delete')
+    dialog.get_by_role('textbox').press('Enter')
+    for output in (one, two): expect(output.locator('.rv-sum')).to_contain_text('All groups are done')
+    assert there(folder) == {'old/cat.png', 'coffee.png', 'old/<b>rocket & co.jpg'}
+    nb.run_all() # the old interfaces go without a word
