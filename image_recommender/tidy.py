@@ -16,7 +16,7 @@ from .pictures import card, image_html, thumbnail
 # %% auto #0
 __all__ = ['Copy', 'Group', 'sharpness', 'Step', 'Plan', 'Duplicates', 'groups_html']
 
-# %% ../nbs/08a_tidy.ipynb #386b60a7
+# %% ../nbs/08a_tidy.ipynb #0d68bc17
 @dataclass(frozen=True)
 class Copy:
     "An image of a group"
@@ -57,9 +57,33 @@ class Group:
 
     def __len__(self): return len(self.images)
 
+    def keeping(self,
+                i:int, # position in `images` of what to keep
+               ) -> 'Group': # its `kind` and `why` are about the new keeper where that is known; else they say for which keeper they were found
+        "The same images with another keeper: 'exact' is what has its content, compared now"
+        return replace(self, images=(replace(self.images[i], kind='keeper', why=''), *(_related(c, self.images[i], self.keeper) for c in self.images if c is not self.images[i])))._named() if i else self
+
+    def _named(self):
+        "With the kind of what is left in it"
+        return replace(self, kind=max((c.kind for c in self.copies), key=_LOOSER.index)) if self.copies and all(c.kind in _LOOSER for c in self.copies) else self
+
     def __repr__(self):
         lines = [f'keep {display_name(self.keeper.path.name)}'] + [f'  {c.kind}: {display_name(c.path.name)} ({c.why})' for c in self.copies]
         return '\n'.join(lines)
+
+_LOOSER = 'exact', 're-encoding', 'edit', 'burst', 'similar'
+
+def _same_content(a:Copy, b:Copy) -> bool: # False also when one cannot be read
+    try: return a.size == b.size and filecmp.cmp(a.path, b.path, shallow=False)
+    except OSError: return False
+
+def _related(c:Copy, new:Copy, old:Copy) -> Copy:
+    "What an image is to a new keeper, as far as it is known"
+    name = lambda of: display_name(of.path.name)
+    if _same_content(c, new): return replace(c, kind='exact', why=f'same content as {name(new)}')
+    kind, why = (new.kind, new.why) if c is old or c.kind == 'exact' else (c.kind, f'{c.why or c.kind} (with {name(old)} as keeper)')
+    if c is not old and c.kind == 'exact': why = f'same content as {name(old)}; that one: {why}'
+    return replace(c, kind=kind, why=why) if kind != 'exact' else replace(c, kind='similar', why=f'was an exact copy of {name(old)}; its content differs by now')
 
 def sharpness(path:Path) -> float: # 0 for a file that cannot be read
     "Variance of the Laplacian (Pech-Pacheco and others 2000) of the picture at a moderate size"
@@ -68,7 +92,7 @@ def sharpness(path:Path) -> float: # 0 for a file that cannot be read
     a = np.asarray(im, np.float32)
     return float((4*a[1:-1, 1:-1]-a[:-2, 1:-1]-a[2:, 1:-1]-a[1:-1, :-2]-a[1:-1, 2:]).var())
 
-# %% ../nbs/08a_tidy.ipynb #5e79ec11
+# %% ../nbs/08a_tidy.ipynb #ed541627
 @dataclass(frozen=True)
 class Step:
     "One file of a plan"
@@ -113,12 +137,12 @@ def _fault(c:Copy) -> str:
 
 def _steps(groups, plan_one) -> Iterator[Step]:
     "A step for each copy, checked when it is asked for; what must not be touched is left alone"
-    kept, planned = {os.path.realpath(g.keeper.path) for g in groups}, set()
+    keepers, spared, planned = {os.path.realpath(g.keeper.path) for g in groups}, {os.path.realpath(p) for p in groups.spared}, set()
     for g in groups:
         for c in g.copies:
             place, lost = os.path.realpath(c.path), _fault(g.keeper)
             problem = (f'the keeper {display_name(g.keeper.path.name)}: {lost}' if lost else _fault(c)
-                       or ('a keeper is this very file' if place in kept else 'it is in the plan already' if place in planned
+                       or ('a keeper is this very file' if place in keepers else 'it is to stay' if place in spared else 'it is in the plan already' if place in planned
                            else 'it is a symbolic link, which takes no space' if c.path.is_symlink() else ''))
             planned.add(place)
             step = replace(plan_one(g, c), size=c.size)
@@ -191,26 +215,63 @@ def _link_step(group, c):
     if os.stat(c.path).st_dev != os.stat(group.keeper.path).st_dev: return replace(step, problem='it lies on another disk')
     return step if filecmp.cmp(c.path, group.keeper.path, shallow=False) else replace(step, problem='the contents differ')
 
-# %% ../nbs/08a_tidy.ipynb #75bf2e55
+# %% ../nbs/08a_tidy.ipynb #72e7083d
 class Duplicates(Sequence):
     "Groups of copies: a sequence, a table, a report, and actions that are planned first"
     def __init__(self,
                  groups:Iterable[Group], # those that waste most first
                  library=None, # the `Library` that they belong to, which is told what was done
                  message:str='No duplicates were found.', # shown when there are no groups
+                 spared:Iterable[Path]=(), # files that no action touches, besides the keepers
                 ):
-        self.groups, self.library, self.message = list(groups), library, message
+        self.groups, self.library, self.message, self.spared = list(groups), library, message, frozenset(spared)
 
     def __len__(self): return len(self.groups)
 
     def __getitem__(self, i):
         "One group by position, or `Duplicates` for a slice"
-        return Duplicates(self.groups[i], self.library, self.message) if isinstance(i, slice) else self.groups[i]
+        return Duplicates(self.groups[i], self.library, self.message, self.spared) if isinstance(i, slice) else self.groups[i]
 
     def of_kind(self, *kinds:str) -> 'Duplicates': # 'exact', 're-encoding', ...
         "The groups cut down to copies of these kinds"
         kept = (Group(g.kind, (g.keeper, *(c for c in g.copies if c.kind in kinds))) for g in self)
-        return Duplicates([replace(g, kind=g.copies[-1].kind if len({c.kind for c in g.copies}) == 1 else g.kind) for g in kept if g.copies], self.library)
+        return Duplicates([replace(g, kind=g.copies[-1].kind if len({c.kind for c in g.copies}) == 1 else g.kind) for g in kept if g.copies], self.library, spared=self.spared)
+
+    def decide(self,
+               keep:Iterable[str|os.PathLike]=(), # files to keep in the place of the proposed keepers of their groups
+               also:Iterable[str|os.PathLike]=(), # files that stay as well
+               skip:Iterable[str|os.PathLike]=(), # a file each of groups in which all files stay
+              ) -> 'Duplicates': # the chosen keepers, and only the copies that go
+        "What was decided, as groups for the actions below; paths may be relative to the library. Raises ValueError for a file in no group, and for two keepers of one"
+        places = {c.path: (n, i) for n, g in enumerate(self) for i, c in enumerate(g.images)}
+        root, keepers = Path(self.library.root if self.library else '.'), {}
+        def at(path):
+            if (place := places.get(Path(path)) or places.get(root/path)) is None: raise ValueError(f'{display_name(path)} is in none of the groups')
+            return place
+        for p in keep:
+            n, i = at(p)
+            if keepers.setdefault(n, i) != i: raise ValueError(f'{display_name(p)}: another file of its group is to be kept; name one of them in also=')
+        stay = {}
+        for n, i in map(at, also): stay.setdefault(n, set()).add(i)
+        return self._decided(keepers, stay, {n for n, _ in map(at, skip)})
+
+    def _decided(self, keepers:dict[int, int], also:dict[int, Iterable[int]], skip:Iterable[int]) -> 'Duplicates':
+        "`decide` by positions of groups and of images in them"
+        groups, spared, skip = [], set(self.spared), set(skip)
+        for n, g in enumerate(self):
+            stay = {c.path for i, c in enumerate(g.images) if n in skip or i in also.get(n, ())}
+            left = g.keeping(keepers.get(n, 0))
+            spared |= stay | ({left.keeper.path} if len(stay) == len(left.copies) else set())
+            left = replace(left, images=(left.keeper, *(c for c in left.copies if c.path not in stay)))
+            if n not in skip and left.copies: groups.append(left if len(left) == len(g) else left._named())
+        return Duplicates(groups, self.library, 'No copy is to go.', spared)
+
+    def review(self,
+               folder:str|os.PathLike|None=None, # proposed for copies that are moved; None: beside the library
+              ): # -> ReviewWidget, imported only here
+        "An interface in the notebook: groups side by side, in which a person chooses; `.decision` of it is what was chosen"
+        from image_recommender.review import ReviewWidget
+        return ReviewWidget(self, folder)
 
     @property
     def summary(self) -> str:
@@ -235,7 +296,9 @@ class Duplicates(Sequence):
     def df(self):
         "A pandas DataFrame, one row an image"
         import pandas as pd
-        return pd.DataFrame(self.to_dicts(), columns=['group', 'kind', 'keep', 'path', 'why', 'width', 'height', 'size', 'taken', 'id'])
+        rows, columns = self.to_dicts(), ['group', 'kind', 'keep', 'path', 'why', 'width', 'height', 'size', 'taken', 'id']
+        as_is = dict(dtype=object) # file names need not be valid text, which Arrow's strings must be
+        return pd.DataFrame({c: pd.Series([r[c] for r in rows], **as_is if c in ('path', 'why') or not rows else {}) for c in columns})
 
     def to_csv(self, path:str|os.PathLike): self.df.to_csv(path, index=False, errors='surrogateescape')
     def to_json(self, path:str|os.PathLike): Path(path).write_text(json.dumps(self.to_dicts(), indent=1), encoding='utf-8')

@@ -194,3 +194,36 @@ def test_the_library_knows_what_was_done(photos, tmp_path): # also where a folde
     assert rec.index(progress=False).missing == 0
     for p in (tmp_path/'out').rglob('*.png'): os.rename(p, photos/p.relative_to(tmp_path/'out'))
     assert rec.index(progress=False).total == 4 # undone, they are welcome again
+
+# Decisions other than the one proposed
+
+def test_only_what_equals_the_chosen_keeper_becomes_a_link(photos):
+    Image.effect_noise((64, 48), 90).save(photos/'d.png')
+    (photos/'old'/'d.png').write_bytes((photos/'d.png').read_bytes())
+    names = ('a.png', 'b.png', 'd.png', 'old/d.png')
+    found = Duplicates([Group('re-encoding', tuple(Copy.of(photos/n, i, k, k) for i, (n, k) in enumerate(zip(names, ('keeper', 'exact', 're-encoding', 're-encoding')))))])
+    decided = found.decide(keep=[photos/'d.png'])
+    assert [(c.path.name, c.kind) for c in decided[0].images] == [('d.png', 'keeper'), ('a.png', 're-encoding'), ('b.png', 're-encoding'), ('d.png', 'exact')]
+    assert [s.done for s in decided.hard_link(dry_run=False)] == [False, False, True]
+    assert os.path.samefile(photos/'d.png', photos/'old'/'d.png') and not os.path.samefile(photos/'a.png', photos/'b.png')
+
+@pytest.mark.parametrize('action', ['delete', 'hard_link', 'move_to'])
+def test_what_is_to_stay_is_out_of_reach(photos, tmp_path, action):
+    found = Duplicates([group(photos, 'a.png', 'b.png'), group(photos, 'c.png', 'b.png')]) # b stays in the one group and would go in the other
+    decided = found.decide(also=[photos/'b.png'])
+    plan = getattr(decided, action)(*[tmp_path/'out']*(action == 'move_to'), dry_run=False)
+    assert not any(s.done for s in plan) and len(files(photos)) == 4
+
+@symlinks
+def test_the_file_behind_a_link_that_stays_stays(photos):
+    os.symlink('b.png', photos/'z.png')
+    plan = Duplicates([group(photos, 'a.png', 'b.png', 'z.png')]).decide(also=[photos/'z.png']).delete(dry_run=False)
+    assert problems(plan) == ['it is to stay'] and (photos/'z.png').exists()
+
+def test_decisions_by_path_in_a_library(photos):
+    rec = ImageRecommender(photos, model='efficientnet-lite0')
+    rec.index(progress=False)
+    decided = rec.duplicates().decide(keep=['old/b.png'], also=['a.png'])
+    assert decided[0].keeper.path == photos/'old'/'b.png' and {c.path.name for c in decided[0].copies} == {'b.png', 'c.png'}
+    decided.delete(dry_run=False)
+    assert files(photos) == ['a.png', 'old/b.png'] and len(rec) == 2
