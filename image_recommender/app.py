@@ -13,7 +13,7 @@ from pathlib import Path
 from .loader import display_name
 
 # %% auto #0
-__all__ = ['IDLE', 'app_notebook', 'write_server', 'free_port', 'check_installed', 'running', 'serve']
+__all__ = ['EXTENSIONS', 'IDLE', 'app_notebook', 'write_server', 'free_port', 'check_installed', 'running', 'serve']
 
 # %% ../nbs/12d_app.ipynb #8b62fab2
 def app_notebook(title:str, # of the page
@@ -26,7 +26,8 @@ def app_notebook(title:str, # of the page
     cell = dict(cell_type='code', id='explorer', metadata={}, source=code, outputs=[], execution_count=None)
     return dict(nbformat=4, nbformat_minor=5, cells=[cell], metadata=dict(title=title, kernelspec=dict(name=kernel, display_name=kernel, language='python')))
 
-# %% ../nbs/12d_app.ipynb #d8774ad6
+# %% ../nbs/12d_app.ipynb #d7d893ce
+EXTENSIONS = ['@jupyter-widgets/jupyterlab-manager', '@voila-dashboards/widgets-manager7', '@voila-dashboards/widgets-manager8', 'anywidget'] # others may need a whole JupyterLab
 IDLE = 3600 # seconds after which the kernel of a page that was left is ended
 
 def write_server(folder:Path, # empty
@@ -46,7 +47,8 @@ def write_server(folder:Path, # empty
     (page/'conf.json').write_text('{"base_template": "lab"}')
     settings = dict(Voila=dict(ip=host, port=port, port_retries=0, token=token, open_browser=False),
                     VoilaConfiguration=dict(template='image_recommender', theme='light' if theme == 'auto' else theme, strip_sources=True, show_tracebacks=False,
-                                            allow_template_override='NO', allow_theme_override='NO', file_allowlist=[]),
+                                            allow_template_override='NO', allow_theme_override='NO', file_allowlist=[],
+                                            extension_allowlist=EXTENSIONS),
                     MappingKernelManager=dict(cull_idle_timeout=IDLE, cull_interval=60, cull_connected=False))
     (folder/'voila.json').write_text(json.dumps(settings))
     (folder/'pages').mkdir()
