@@ -209,7 +209,7 @@ def medoids(points:np.ndarray, # (n, d)
         nearest = np.minimum(nearest, d[chosen[-1]])
     return np.array(chosen, int)
 
-# %% ../nbs/12c_map.ipynb #1d27423c
+# %% ../nbs/12c_map.ipynb #198b35df
 log = logging.getLogger('image_recommender')
 SHOWN = 24 # pictures of a selection
 ASKED = 10 # images that a search from a selection begins with
@@ -254,7 +254,7 @@ class CollectionMap:
     def table(self, rows:np.ndarray): # of the map; gives a pandas DataFrame
         "Some images with their places: id, path, x, y, and the group"
         import pandas as pd
-        t = pd.DataFrame(dict(id=self.ids[rows], path=[str(p) for p in self.paths(rows)], x=self.xy[rows, 0], y=self.xy[rows, 1]))
+        t = pd.DataFrame(dict(id=self.ids[rows], path=pd.Series([str(p) for p in self.paths(rows)], dtype=object), x=self.xy[rows, 0], y=self.xy[rows, 1]))
         return t if self.groups is None else t.assign(**{self.groups.name: self.groups.iloc[rows].to_numpy()})
 
     @property

@@ -358,13 +358,13 @@ def name_of(rec:ImageRecommender) -> str: # 'rec' when there is none
     except NameError: return 'rec'
     return next((n for n, v in names.items() if v is rec and not n.startswith('_')), 'rec')
 
-# %% ../nbs/12_exploration.ipynb #d4fb3bb8
+# %% ../nbs/12_exploration.ipynb #76109da7
 def selection_of(looking:Exploration): # pandas.DataFrame
     "One row for each image that was picked: its file, and what the present answer says of it"
     import pandas as pd
     rows = []
     for r in looking.rec.db.get_many(i for i in looking.state.picked if looking.rec.db.get(i)):
         match = looking.answer.match(r.id)
-        rows.append(dict(id=r.id, path=str(looking.rec.root/r.path), rank=match and match.rank, score=match and match.score,
-                         width=r.width, height=r.height, format=r.format, size=r.size))
-    return pd.DataFrame(rows, columns=['id', 'path', 'rank', 'score', 'width', 'height', 'format', 'size']).astype(dict(rank='Int64', score='float64'))
+        rows.append((r.id, str(looking.rec.root/r.path), match and match.rank, match and match.score, r.width, r.height, r.format, r.size))
+    kinds = dict(id='int64', path=object, rank='Int64', score='float64', width='int64', height='int64', format=object, size='int64') # a path need not be valid text
+    return pd.DataFrame({n: pd.Series([row[i] for row in rows], dtype=kind) for i, (n, kind) in enumerate(kinds.items())})

@@ -126,7 +126,7 @@ def report_html(results:'Results', # what to show
     table = f'<details><summary>All {len(results):,} as a table</summary><div class="table"><table><tr>{head}</tr>{rows}</table></div></details>' if names else ''
     return _PAGE.format(title=title, grid=html_grid(results, limit=limit), table=table)
 
-# %% ../nbs/06_visualize.ipynb #3422bc9c
+# %% ../nbs/06_visualize.ipynb #2b989d7c
 class Results(Sequence):
     "Matches in order of rank: a sequence, a table, a grid of pictures"
     def __init__(self,
@@ -164,9 +164,11 @@ class Results(Sequence):
         "A pandas DataFrame, one row a match"
         import pandas as pd
         columns = lambda d, what: {f'{k}_{what}': v for k, v in d.items()}
-        rows = [dict(rank=m.rank, path=str(m.path), score=m.score, **columns(m.distances, 'distance'),
+        rows = [dict(rank=m.rank, score=m.score, **columns(m.distances, 'distance'),
                      **columns(m.contributions, 'contribution'), **columns(m.chance, 'chance'), id=m.id) for m in self]
-        return pd.DataFrame(rows, columns=None if rows else ['rank', 'path', 'score', 'id'])
+        table = pd.DataFrame(rows, columns=None if rows else ['rank', 'score', 'id'])
+        table.insert(1, 'path', pd.Series([str(m.path) for m in self], dtype=object)) # names need not be valid text, which Arrow's strings must be
+        return table
 
     def plot(self,
              columns:int=6, # pictures in a row
