@@ -1,5 +1,5 @@
 "The explorer, as a person uses it: in a real JupyterLab, on the demo collection"
-import base64, json
+import base64, json, os
 import pytest
 from PIL import Image
 
@@ -257,9 +257,9 @@ def test_saved_notebook(explore):
     assert len(json.dumps(live)) < 1000
 
 
-def test_latency(explore, capsys):
+def test_latency(explore, demo_library, capsys):
     "Prints, and does not judge, what a move of a slider takes until the new order is in the page"
-    ui = explore("'coffee/coffee_original.png', k=50")
+    ui = explore('1, k=50', os.environ.get('BENCHMARK_LIBRARY') or demo_library)
     times = ui.page.evaluate('''async () => {
         const list = document.querySelector('.ir-list'), handle = [...document.querySelectorAll('.noUi-handle')][1], times = [];
         for (let i = 0; i < 12; i++) {
