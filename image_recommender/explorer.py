@@ -108,7 +108,7 @@ class Controls(widgets.VBox):
         self.undo.disabled, self.redo.disabled = not looking.can_undo, not looking.can_redo
         self.counts.value = f'<span style="opacity:.7">{len(s.likes):,} liked, {len(s.dislikes):,} disliked, {len(s.picked):,} picked</span>'
 
-# %% ../nbs/12a_explorer.ipynb #d73accc2
+# %% ../nbs/12a_explorer.ipynb #c7e5ed8b
 _log = logging.getLogger('image_recommender')
 _EXPECTED = ValueError, TypeError, KeyError, OSError, StoreError, BadImage, ImportError, sqlite3.Error
 STILL_AFTER = 1.5 # seconds
@@ -319,8 +319,8 @@ class Explorer(widgets.VBox):
     def _ipython_display_(self):
         "Both: the front end hides the still, which stays in the notebook's file, as it was last"
         if not _is_live() or os.environ.get('SERVER_SOFTWARE', '').startswith('voila'): raise NotImplementedError # then IPython asks `_repr_mimebundle_`
-        self.gallery.still = f'ir-still-{uuid4().hex[:12]}'
-        self._still = display(HTML(self._still_html()), display_id=True)
+        self.gallery.still = self.gallery.still or f'ir-still-{uuid4().hex[:12]}' # shown twice, it is the same still
+        self._still = display(HTML(self._still_html()), display_id=self.gallery.still)
         display(self._repr_mimebundle_(), raw=True)
 
     def _still_html(self): return f'<div id="{self.gallery.still}">{still_html(self)}</div>'

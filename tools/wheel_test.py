@@ -19,5 +19,9 @@ with tempfile.TemporaryDirectory() as tmp:
         'assert "env" in image_recommender.__file__; assert "torch" not in sys.modules', cwd=tmp)
     run(scripts/'image_recommender', 'demo', cwd=tmp)
     run(scripts/'python', '-m', 'image_recommender.main', 'demo/coffee/coffee_original.png', '--library', 'demo', '--topk', '3', cwd=tmp)
+    run(scripts/'python', '-c', 'from pathlib import Path; from image_recommender import ImageRecommender; from image_recommender.app import write_server; '
+        'ui = ImageRecommender("demo").explore("demo/coffee/coffee_original.png", k=3); print(ui); '
+        'assert "export default" in str(ui.gallery._esm); Path("server").mkdir(); write_server(Path("server"), {}, "demo", "token", "127.0.0.1", 1, "auto"); '
+        'assert ImageRecommender("demo").duplicates(["exact", "re-encoding"]).review()', cwd=tmp)
     shutil.rmtree(root/'build', ignore_errors=True)
 print('the wheel works')

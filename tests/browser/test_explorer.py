@@ -257,6 +257,22 @@ def test_saved_notebook(explore):
     assert len(json.dumps(live)) < 1000
 
 
+def test_two_views(explore):
+    "The same explorer shown twice: both follow, and no still is seen"
+    ui = explore("'coffee/coffee_original.png', k=5")
+    page = ui.page
+    page.evaluate("() => jupyterapp.shell.currentWidget.content.model.sharedModel.insertCell(1, { cell_type: 'code', source: 'ui' })")
+    page.evaluate("() => { jupyterapp.shell.currentWidget.content.activeCellIndex = 1; jupyterapp.commands.execute('notebook:run-cell') }")
+    page.wait_for_function("() => document.querySelectorAll('.ir-list').length === 2 && document.querySelectorAll('.ir-tile').length === 10")
+    ui.slider('color').focus()
+    ui.slider('color').press('End')
+    ui.nb.wait_for("ui.controls.sliders['color'].value == 1")
+    page.wait_for_timeout(2500)
+    first, second = page.evaluate("() => [...document.querySelectorAll('.ir-list')].map(l => [...l.querySelectorAll('.ir-tile')].sort((a, b) => a.index - b.index).map(t => t.innerText).join())")
+    assert first == second and len(first) > 50
+    assert not page.locator('[id^=ir-still] img').first.is_visible()
+
+
 def test_latency(explore, demo_library, capsys):
     "Prints, and does not judge, what a move of a slider takes until the new order is in the page"
     ui = explore('1, k=50', os.environ.get('BENCHMARK_LIBRARY') or demo_library)
