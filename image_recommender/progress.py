@@ -52,7 +52,7 @@ def panel_html(done:int, total:int, # images
             f'<div style="margin:4px 0">{html.escape(progress_words(done, total, bad, rate))}</div>'
             f'<div style="display:flex;gap:6px;align-items:center;height:66px">{images}</div></div>')
 
-# %% ../nbs/05e_progress.ipynb #1b2d2d09
+# %% ../nbs/05e_progress.ipynb #bf04e9c1
 EVERY = .3 # seconds between two pictures of the panel
 RECENT = 10. # seconds over which the rate is taken
 
@@ -86,7 +86,7 @@ class Panel:
         self.times.append((now, self.done))
         while len(self.times) > 2 and now-self.times[0][0] > RECENT: self.times.popleft()
         if now-self.shown < EVERY: return
-        if batch.records: self.pictures.append(thumbnail(self.root/batch.records[-1].path, 64))
+        self.pictures.extend(thumbnail(self.root/r.path, 64) for r in batch.records[::max(len(batch.records)//3, 1)][-3:])
         self.handle.update(self._html())
         self.shown = now
 
