@@ -150,7 +150,7 @@ def store_known(db:Database, # of the library
     report.copied += not same
     report.added += not same
 
-# %% ../nbs/06a_indexing.ipynb #dc4e2944
+# %% ../nbs/06a_indexing.ipynb #7845fb43
 def store_batch(db:Database, # of the library
                 root:Path, # folder of the collection
                 batch:Batch, # from the extractor
@@ -183,7 +183,7 @@ def bring_up_to_date(db:Database, # of the library
                      progress:bool=False, # show a bar
                      scanned:tuple|None=None, # what `scan_folder` gave, if it was called already
                     ):
-    "Read what is new or changed, recognise what was moved, forget what is gone; raises `Stopped`, a KeyboardInterrupt, when it is interrupted"
+    "Read what is new or changed, recognise what was moved, forget what is gone; when it is interrupted, what was read is stored"
     names = [f.name for f in extractor.features]
     scan, unlisted = scanned or (scan_folder(db, root) if paths is None else (scan_paths(db, root, paths), []))
     report.found = len(scan)

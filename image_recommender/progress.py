@@ -52,8 +52,8 @@ def panel_html(done:int, total:int, # images
             f'<div style="margin:4px 0">{html.escape(progress_words(done, total, bad, rate))}</div>'
             f'<div style="display:flex;gap:6px;align-items:center;height:66px">{images}</div></div>')
 
-# %% ../nbs/05e_progress.ipynb #bf04e9c1
-EVERY = .3 # seconds between two pictures of the panel
+# %% ../nbs/05e_progress.ipynb #9d3f9769
+EVERY = .5 # seconds between two pictures of the panel
 RECENT = 10. # seconds over which the rate is taken
 
 class Panel:
@@ -86,7 +86,7 @@ class Panel:
         self.times.append((now, self.done))
         while len(self.times) > 2 and now-self.times[0][0] > RECENT: self.times.popleft()
         if now-self.shown < EVERY: return
-        self.pictures.extend(thumbnail(self.root/r.path, 64) for r in batch.records[::max(len(batch.records)//3, 1)][-3:])
+        self.pictures.extend(thumbnail(self.root/r.path, 64) for r in batch.records[::max(len(batch.records)//2, 1)][-2:])
         self.handle.update(self._html())
         self.shown = now
 
@@ -111,12 +111,9 @@ class Silent:
     def add(self, batch): self.done += len(batch)
     def close(self): pass
 
-# %% ../nbs/05e_progress.ipynb #7369a502
+# %% ../nbs/05e_progress.ipynb #efd28f35
 class Stopped(KeyboardInterrupt):
-    "A run was interrupted; what was read so far is stored"
-    def __init__(self, done:int, total:int): # images read in this run, and how many it was to read
-        super().__init__(f'Stopped after {done:,} of {total:,} images. All that was read is stored; call index() again, and it goes on from there.')
-
+    "A run was interrupted in a notebook; the message says what is stored"
     def _render_traceback_(self): return [str(self)]
 
 class Progress:
@@ -135,7 +132,8 @@ class Progress:
 
     def __exit__(self, kind, error, trace):
         self.view.close()
-        if kind is KeyboardInterrupt: raise Stopped(self.view.done, self.total) from None
+        if kind is KeyboardInterrupt and in_kernel():
+            raise Stopped(f'Stopped after {self.view.done:,} of {self.total:,} images. All that was read is stored; call index() again, and it goes on from there.') from None
 
 @contextmanager
 def told(words:str, # what is done now
@@ -148,6 +146,7 @@ def told(words:str, # what is done now
     from IPython.display import HTML, display
     handle = display(HTML(f'<p>{html.escape(words)}</p>'), display_id=True)
     try: yield
+    except KeyboardInterrupt: raise Stopped(f'Stopped: {words} What was read is stored, and can be searched.') from None
     finally: handle.update(HTML(''))
 
 def in_kernel() -> bool:

@@ -13,7 +13,7 @@ from .loader import display_name
 from .pictures import AVOID, QueryPart, bar, card, draw_bar, gains_and_losses, image_html, legend, metric_color, part_card, part_picture, thumbnail
 
 # %% auto #0
-__all__ = ['Match', 'html_grid', 'report_html', 'Results']
+__all__ = ['Match', 'html_grid', 'check_page', 'report_html', 'Results']
 
 # %% ../nbs/06_visualize.ipynb #662358fe
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def _draw_match(ax, match):
     _draw_tile(ax, thumbnail(match.path, 320), f'{match.rank}. {match.score:.3f}{rare}', display_name(match.path.name) + copies)
     draw_bar(ax, *gains_and_losses(match.contributions, match.parts), bottom=-.07, height=.04, transform=ax.transAxes)
 
-# %% ../nbs/06_visualize.ipynb #0b0f8535
+# %% ../nbs/06_visualize.ipynb #65acffdc
 _PAGE = '''<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{title}</title>
 <style>
@@ -114,19 +114,26 @@ def _named(parts):
     wanted, avoided = ([p.label for p in parts if (p.weight >= 0) == side] for side in (True, False))
     return ', '.join(wanted) + (f'; not like {", ".join(avoided)}' if avoided else '')
 
+def check_page(path:str|os.PathLike) -> Path:
+    "The name of a page; raises ValueError for another suffix"
+    path = Path(path)
+    if path.suffix.lower() in ('.html', '.htm'): return path
+    raise ValueError(f'a page needs a name that ends in .html, not {display_name(path.name)}. For a figure: res.plot().savefig(...); for a table: res.df.to_csv(...)')
+
 def report_html(results:'Results', # what to show
                 limit:int=200, # show no more pictures than this; the table has all
                ) -> str:
     "A page that needs nothing else: the grid, and a table of all matches"
     title = html.escape(f'Images like {_named(results.queries)}' if results.queries else 'Images')
     names = list(results[0].contributions) if len(results) else []
+    folder = os.path.commonpath([os.path.dirname(os.path.abspath(m.path)) for m in results]) if len(results) else '' # nobody else needs to know where it lies
     head = ''.join(f'<th>{html.escape(n)}</th>' for n in ('rank', 'file', 'score', *names))
-    rows = ''.join(f'<tr><td>{m.rank}</td><td>{html.escape(display_name(m.path))}</td><td>{m.score:.3f}</td>{"".join(f"<td>{m.contributions[n]:+.3f}</td>" for n in names)}</tr>'
+    rows = ''.join(f'<tr><td>{m.rank}</td><td>{html.escape(display_name(os.path.relpath(m.path, folder)))}</td><td>{m.score:.3f}</td>{"".join(f"<td>{m.contributions[n]:+.3f}</td>" for n in names)}</tr>'
                    for m in results)
     table = f'<details><summary>All {len(results):,} as a table</summary><div class="table"><table><tr>{head}</tr>{rows}</table></div></details>' if names else ''
     return _PAGE.format(title=title, grid=html_grid(results, limit=limit), table=table)
 
-# %% ../nbs/06_visualize.ipynb #2b989d7c
+# %% ../nbs/06_visualize.ipynb #39327c22
 class Results(Sequence):
     "Matches in order of rank: a sequence, a table, a grid of pictures"
     def __init__(self,
@@ -192,8 +199,6 @@ class Results(Sequence):
              limit:int=200, # show no more pictures than this; the table has all
             ) -> Path: # of the file
         "Write a page that needs nothing else; raises ValueError for another suffix"
-        path = Path(path)
-        if path.suffix.lower() not in ('.html', '.htm'):
-            raise ValueError(f'save() writes pages: name a file that ends in .html, not {display_name(path.name)}. For a figure: res.plot().savefig(...); for a table: res.df.to_csv(...)')
+        path = check_page(path)
         path.write_text(report_html(self, limit), encoding='utf-8', errors='replace')
         return path
