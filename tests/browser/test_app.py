@@ -8,7 +8,8 @@ class Served:
     "A running `image_recommender explore`"
     def __init__(self, folder, *options, tmp):
         self.process = subprocess.Popen([sys.executable, '-m', 'image_recommender.cli', 'explore', '--library', str(folder), '--no-browser', *options],
-                                        stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env={**os.environ, 'TMPDIR': str(tmp)}, start_new_session=True)
+                                        stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env={**os.environ, 'TMPDIR': str(tmp)}, start_new_session=True,
+                                        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)) # which is ignored where tests run in the background
         self.said = ''
         for line in self.process.stderr:
             self.said += line
@@ -24,9 +25,9 @@ class Served:
         try: return urllib.request.build_opener(NoRedirect).open(urllib.request.Request(self.base+path, headers=headers), timeout=20).status
         except urllib.error.HTTPError as e: return e.code
 
-    def interrupt(self):
-        "Ctrl-C: the exit code"
-        self.process.send_signal(signal.SIGINT)
+    def end(self, how):
+        "Send a signal: the exit code"
+        self.process.send_signal(how)
         return self.process.wait(30)
 
 
@@ -37,7 +38,7 @@ def served(browser, demo_library, tmp_path_factory):
     app = Served(demo_library, tmp=tmp)
     app.tmp = tmp
     yield app
-    if app.process.poll() is None: app.interrupt()
+    if app.process.poll() is None: app.end(signal.SIGTERM)
 
 
 def test_it_works(served, page):
@@ -88,13 +89,15 @@ def test_files_of_the_folder_are_not_served(served, page, demo_library):
         assert answer.status in (403, 404), path
 
 
-def test_it_ends_and_leaves_nothing(served):
-    "The last of this file"
-    assert list(served.tmp.glob('image-recommender-*'))
-    assert served.interrupt() == 0
-    assert not list(served.tmp.glob('image-recommender-*'))
+@pytest.mark.parametrize('how', [signal.SIGINT, signal.SIGTERM])
+def test_it_ends_and_leaves_nothing(browser, demo_library, tmp_path, how):
+    pytest.importorskip('voila')
+    app = Served(demo_library, tmp=tmp_path)
+    assert list(tmp_path.glob('image-recommender-*'))
+    assert app.end(how) == 0
+    assert not list(tmp_path.glob('image-recommender-*'))
     left = subprocess.run(['ps', '-eo', 'args'], capture_output=True, text=True).stdout
-    assert not [line for line in left.splitlines() if 'voila' in line and str(served.tmp) in line or 'ipykernel' in line and str(served.tmp) in line]
+    assert not [line for line in left.splitlines() if str(tmp_path) in line and 'explore' not in line]
 
 
 def test_what_is_wrong_is_told_first(tmp_path):
