@@ -216,6 +216,7 @@ class Notebook:
         "Switch Lab to 'light' or 'dark'"
         self.page.evaluate("theme => jupyterapp.commands.execute('apputils:change-theme', {theme})", f'JupyterLab {name.title()}')
         self.page.wait_for_selector(f'body[data-jp-theme-light="{str(name == "light").lower()}"]', state='attached')
+        self.page.locator('#jupyterlab-splash').wait_for(state='detached') # it covers the page for a moment
 
     def save(self):
         "Write it, and read what was written: the notebook as a dict"

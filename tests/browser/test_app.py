@@ -9,7 +9,7 @@ class Served:
     def __init__(self, folder, *options, tmp):
         self.process = subprocess.Popen([sys.executable, '-m', 'image_recommender.cli', 'explore', '--library', str(folder), '--no-browser', *options],
                                         stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env={**os.environ, 'TMPDIR': str(tmp)}, start_new_session=True,
-                                        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)) # which is ignored where tests run in the background
+                                        preexec_fn=lambda: [signal.signal(s, signal.SIG_DFL) for s in (signal.SIGINT, signal.SIGHUP)]) # which are ignored where tests run in the background
         self.said = ''
         for line in self.process.stderr:
             self.said += line
@@ -89,12 +89,13 @@ def test_files_of_the_folder_are_not_served(served, page, demo_library):
         assert answer.status in (403, 404), path
 
 
-@pytest.mark.parametrize('how', [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.skipif(os.name != 'posix', reason='signals of POSIX')
+@pytest.mark.parametrize('how', ['SIGINT', 'SIGTERM', 'SIGHUP']) # Ctrl-C, kill, a terminal that is closed
 def test_it_ends_and_leaves_nothing(browser, demo_library, tmp_path, how):
     pytest.importorskip('voila')
     app = Served(demo_library, tmp=tmp_path)
     assert list(tmp_path.glob('image-recommender-*'))
-    assert app.end(how) == 0
+    assert app.end(getattr(signal, how)) == 0
     assert not list(tmp_path.glob('image-recommender-*'))
     left = subprocess.run(['ps', '-eo', 'args'], capture_output=True, text=True).stdout
     assert not [line for line in left.splitlines() if str(tmp_path) in line and 'explore' not in line]
