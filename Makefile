@@ -5,7 +5,7 @@ VENV_BIN ?= $(VENV)/bin
 # Tests and demo never ask the model hub: the offline embedder comes with a package.
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help demo install dev test check notebooks docs docs-serve readme wheel-test clean
+.PHONY: help demo install dev test torture check notebooks docs docs-serve readme wheel-test clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -35,6 +35,9 @@ test: dev ## everything that must be green: notebooks, tests, docs, README, whee
 	$(VENV_BIN)/python tools/build_docs.py --check-readme
 	$(MAKE) docs
 	$(MAKE) wheel-test
+
+torture: dev ## the long version of the tests in tests/trust: kills, faults, odd files, fuzzing (about an hour)
+	TORTURE=1 $(VENV_BIN)/python -m pytest -q tests/trust
 
 check: dev ## the quick part: notebooks are clean, exported and pass
 	$(VENV_BIN)/python tools/check_notebooks.py
