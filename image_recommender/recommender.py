@@ -35,7 +35,7 @@ from .visualize import Match, QueryPart, Results
 # %% auto #0
 __all__ = ['ImageRecommender']
 
-# %% ../nbs/11_recommender.ipynb #a201c62a
+# %% ../nbs/11_recommender.ipynb #a339111d
 class ImageRecommender(Library):
     "Finds the images of a folder that look like the ones you give it"
 
@@ -96,7 +96,14 @@ class ImageRecommender(Library):
         if k is not None and (isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1): raise ValueError(f'k must be a whole number from 1, not {k!r}')
         if candidates < 1: raise ValueError(f'candidates must be at least 1, not {candidates}')
         if within is not None and not 0 < within <= 1: raise ValueError(f'within must be a share above 0 and up to 1, as 1e-4, not {within!r}')
-        view, weights = self.view, self._shares(weights)
+        while True:
+            view = self.view
+            try: return self._answers(view, questions, k, self._shares(weights), candidates, exact, include_self, on_bad, where, within, collapse)
+            except KeyError:
+                if view is self.view: raise
+                # else an image was forgotten by another process just now: asked again
+
+    def _answers(self, view, questions, k, weights, candidates, exact, include_self, on_bad, where, within, collapse) -> list[Results]:
         asked = iter(self._ask([a for q in questions for a in q], [w for q in questions for w in share_out(q, weights)], on_bad))
         questions = [[a for a in (next(asked) for _ in q) if a] for q in questions]
         own = [[p for a in q if a.id is not None and not include_self and (p := view.position(a.id)) is not None] for q in questions]
