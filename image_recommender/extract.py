@@ -160,7 +160,7 @@ class Processes:
     def close(self):
         for p in self._all: p.close()
 
-# %% ../nbs/03a_extract.ipynb #867d047d
+# %% ../nbs/03a_extract.ipynb #1f6f0959
 def processors() -> int:
     "How many processors this process may use"
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
@@ -196,8 +196,8 @@ class Extractor:
         except WorkerDied as e: return BadImage(path, str(e)), read, perf_counter()-start-read
         return got if isinstance(got, BadImage) else (ImageRecord(*file, *got[0]), got[1]), read, decode
 
-    def _collect(self, images, stop):
-        "In the networks' thread: a batch, as soon as its images are prepared"
+    def _collect(self, images, stop, stored):
+        "In the networks' thread: a batch, as soon as its images are prepared and the batch before it is stored"
         start, batch, prepared = perf_counter(), Batch(), []
         for image in images:
             got, read, decode = image.result()
@@ -208,6 +208,7 @@ class Extractor:
             else:
                 batch.records.append(got[0])
                 prepared.append(got[1])
+        stored.acquire()
         ready = perf_counter()
         if prepared: batch.rows = {f.name: self._finish(f, p, stop) for f, p in zip(self.features, zip(*prepared))}
         self.timing.wait += ready-start
@@ -243,16 +244,18 @@ class Extractor:
         if not (first := list(islice(paths := iter(paths), 1))): return
         first += islice(paths, 4*self.batch_size-1)
         paths, many = chain(first, paths), len(first) == 4*self.batch_size
-        prepare, ahead, stop = self._where(many), deque(), threading.Event()
+        prepare, ahead, stop, stored = self._where(many), deque(), threading.Event(), threading.Semaphore()
         pools = workers, networks = ThreadPoolExecutor(self.workers, 'decode'), ThreadPoolExecutor(1, 'networks')
         try:
             while True:
                 while len(ahead) < 3 and (part := list(islice(paths, self.batch_size))):
-                    ahead.append(networks.submit(self._collect, [workers.submit(self._one, p, prepare, known) for p in part], stop))
+                    ahead.append(networks.submit(self._collect, [workers.submit(self._one, p, prepare, known) for p in part], stop, stored))
                 if not ahead: return
                 yield ahead.popleft().result()
+                stored.release() # who asks for the next batch has stored this one
         finally:
             stop.set()
+            stored.release()
             for pool in pools: pool.shutdown(wait=False, cancel_futures=True)
             for pool in pools: pool.shutdown()
             if isinstance(prepare, Processes): prepare.close()

@@ -155,7 +155,7 @@ def build_generation(db:Database, # the truth
     remove_old(store)
     return root/f'{number:06}'
 
-# %% ../nbs/04_index.ipynb #bda5be49
+# %% ../nbs/04_index.ipynb #964ab283
 def verify(folder:Path, # of a generation
            read_data:bool=False, # compute all checksums again, even if nothing seems to have touched the files
           ) -> dict: # its manifest
@@ -164,10 +164,10 @@ def verify(folder:Path, # of a generation
     except (OSError, ValueError) as e: raise IndexDamaged(folder/'manifest.json', f'cannot be read ({e})') from e
     if not isinstance(manifest, dict) or not {'format', 'count', 'features', 'files'} <= set(manifest):
         raise IndexDamaged(folder/'manifest.json', 'is incomplete')
-    if 'checksum' in manifest and manifest['checksum'] != _checksum(manifest): raise IndexDamaged(folder/'manifest.json', 'does not have the content that was written')
     if manifest['format'] > FORMAT:
         raise StoreError(f'{folder} was written by a newer version of image_recommender. Upgrade with: pip install -U image_recommender')
     if manifest['format'] < FORMAT: raise IndexDamaged(folder, 'was written by an older version')
+    if 'checksum' in manifest and manifest['checksum'] != _checksum(manifest): raise IndexDamaged(folder/'manifest.json', 'does not have the content that was written')
     for name, about in manifest['files'].items():
         try: size = (folder/name).stat().st_size
         except OSError as e: raise IndexDamaged(folder/name, 'is missing') from e
