@@ -26,9 +26,9 @@ def pictures(tmp_path):
     return folder
 
 
-def start(folder, *args):
+def start(folder, *args, **env):
     p = subprocess.Popen([sys.executable, '-m', 'tests.trust.victim', str(folder), str(folder.parent/'log'), *map(str, args)], stdout=subprocess.PIPE, text=True,
-                         cwd=Path(__file__).parents[2], env={**os.environ, 'PYTHONPATH': os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, sys.path)])})
+                         cwd=Path(__file__).parents[2], env={**os.environ, **env, 'PYTHONPATH': os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, sys.path)])})
     assert p.stdout.readline() == 'ready\n'
     return p
 
@@ -107,19 +107,18 @@ def test_kills_at_random_moments(pictures, many):
 
 
 def test_at_most_one_batch_is_computed_again(pictures, many):
-    "Kills in the middle of extraction, on one folder that does not change"
+    "Kills while a batch is being stored, slowly, on one folder that does not change"
     log, kills = pictures.parent/'log', 0
-    while kills < many(3, 20):
-        p = start(pictures)
-        before = log.stat().st_size if log.exists() else 0
-        while p.poll() is None and log.stat().st_size < before + 9 if log.exists() else p.poll() is None: time.sleep(.002)
+    log.touch()
+    for _ in range(many(2, 4)):
+        p, before = start(pictures, SLOW_STORE='.4'), log.stat().st_size
+        while p.poll() is None and log.stat().st_size < before+BATCH: time.sleep(.005)
+        time.sleep(.2)
         p.kill()
-        p.wait()
-        if p.returncode == 0: break
+        assert p.wait() == -signal.SIGKILL
         kills += 1
         stored = len(check(pictures))
         assert log.stat().st_size <= stored + kills*BATCH
-    assert kills, 'never killed'
     assert run(pictures)[0] == 0 and len(check(pictures)) == 300
     assert log.stat().st_size <= 300 + kills*BATCH
 

@@ -3,10 +3,12 @@
     python victim.py FOLDER LOG [kill at this step [only steps of writing the index]]
 
 What it computed is appended to LOG, one name a line, before it is stored. With a number it kills itself just before the
-step of that number: opening, renaming, removing, making or syncing a file or folder, or a commit.
+step of that number: opening, renaming, removing, making or syncing a file or folder. With SLOW_STORE=SECONDS in the
+environment each batch takes so long to store.
 """
-import os, signal, sys
+import os, signal, sys, time
 import numpy as np
+from image_recommender import indexing
 from image_recommender import library as library_module
 from image_recommender.embedding import Embedder
 from image_recommender.library import Library
@@ -32,7 +34,7 @@ def tiny_library(folder, **kwargs):
     return Library(folder, model='tiny', ann=kwargs.pop('ann', 'binary'), workers=2, **kwargs)
 
 
-STEPS = ('open', 'os.rename', 'os.remove', 'os.rmdir', 'os.mkdir', 'os.fsync', 'commit')
+STEPS = ('open', 'os.rename', 'os.remove', 'os.rmdir', 'os.mkdir', 'os.fsync')
 
 def die_at(n):
     "Kill this process before step number `n`; returns how to count on"
@@ -51,6 +53,9 @@ def die_at(n):
 if __name__ == '__main__':
     folder, Tiny.log = sys.argv[1], os.open(sys.argv[2], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     library = tiny_library(folder)
+    if slow := float(os.environ.get('SLOW_STORE', 0)):
+        store_batch = indexing.store_batch
+        indexing.store_batch = lambda *args: (time.sleep(slow), store_batch(*args))[1]
     print('ready', flush=True)
     counted = die_at(int(sys.argv[3])) if len(sys.argv) > 3 else None
     if len(sys.argv) > 4: # nothing but writing the index
