@@ -20,7 +20,7 @@ __all__ = ['STRETCH', 'SEED', 'BITS', 'ENGINES', 'EXACT_LIMIT', 'Engine', 'neare
            'random_rotation', 'hamming', 'new_array', 'BinaryEngine', 'FaissEngine', 'one_blas_thread', 'exact_top',
            'tune', 'build_engine', 'check_engine', 'open_engine']
 
-# %% ../nbs/03b_ann.ipynb #01b2841e
+# %% ../nbs/03b_ann.ipynb #db9f8e43
 class Engine:
     "Nearest neighbours among unit vectors, by cosine distance"
     name: str = '' # what `ann=` calls it
@@ -48,6 +48,14 @@ class Engine:
              ) -> dict: # settings that opening needs
         "Write the files"
         return {}
+
+    @classmethod
+    def fault(cls,
+              folder:Path, # that `build` wrote to
+              n:int, # rows
+              dim:int, # of a row
+             ) -> str|None: # None: there is none
+        "What in the files would make the engine read memory that is not theirs, in words"
 
     def candidates(self,
                    query:np.ndarray, # (dim,) unit vector
@@ -128,7 +136,7 @@ class Best:
         if self._scores: self._shrink()
         return self._where[0] if self._where else np.zeros(0, np.int64)
 
-# %% ../nbs/03b_ann.ipynb #11c7d65e
+# %% ../nbs/03b_ann.ipynb #576e506b
 SEED = 42
 _IN_MEMORY = 64_000_000 # bytes of vectors up to which Annoy is built here and now
 
@@ -160,6 +168,19 @@ class AnnoyEngine(Engine):
 
     @classmethod
     def missing(cls): return None if _annoy() else 'annoy could not be compiled or is not installed: pip install annoy'
+
+    @classmethod
+    def fault(cls, folder, n, dim):
+        size, node = (folder/cls.files[0]).stat().st_size, 12+4*dim # bytes of a node: descendants, two children, vector
+        if size % node or size < n*node: return f'does not hold nodes of {dim} values for {n} rows'
+        nodes = np.memmap(folder/cls.files[0], np.int32, 'r', shape=(size//node, node//4))
+        for start in range(0, len(nodes), 4096):
+            part, at = nodes[start:start+4096], np.arange(start, min(start+4096, len(nodes)))
+            if (part[at < n, 0] != 1).any(): return 'has no leaf for each row'
+            part, at = part[at >= n], at[at >= n, None]
+            split, few = part[:, 0] > dim+2, np.arange(1, dim+3) <= part[:, :1] # a node of few descendants lists them from its second word on
+            if (part[:, 0] < 1).any() or ((part[:, 1:3] < 0) | (part[:, 1:3] >= at))[split].any(): return 'has a branch that leads nowhere'
+            if (((part[:, 1:] < 0) | (part[:, 1:] >= n)) & few)[~split].any(): return 'names a row that is not there'
 
     @classmethod
     def build(cls, rows, folder, recall):
@@ -282,7 +303,7 @@ class BinaryEngine(Engine):
     @property
     def knob(self): return f'{BITS} bits and {self.effort:,} rows compared exactly'
 
-# %% ../nbs/03b_ann.ipynb #44927cb9
+# %% ../nbs/03b_ann.ipynb #ef33e5ff
 class FaissEngine(Engine):
     "A navigable graph over 8-bit rows, by the Faiss library; effort is `efSearch`"
     name, files, effort_name, first_effort = 'faiss', ('clip_index.faiss',), 'efSearch', 32
@@ -296,6 +317,15 @@ class FaissEngine(Engine):
     @classmethod
     def missing(cls):
         if not find_spec('faiss'): return "faiss is not installed: pip install 'image_recommender[faiss]'"
+
+    @classmethod
+    def fault(cls, folder, n, dim):
+        import faiss
+        index = faiss.read_index(str(folder/cls.files[0]))
+        if type(index) is not faiss.IndexHNSWSQ or (index.ntotal, index.d) != (n, dim): return f'is not an index of {n} rows of {dim} values'
+        near, offsets = faiss.vector_to_array(index.hnsw.neighbors), faiss.vector_to_array(index.hnsw.offsets).astype(np.int64)
+        sound = len(offsets) == n+1 and offsets[0] == 0 and offsets[-1] == len(near) and (np.diff(offsets) > 0).all() and 0 <= index.hnsw.entry_point < n
+        if not sound or (near < -1).any() or (near >= n).any(): return 'names a row that is not there'
 
     @classmethod
     def build(cls, rows, folder, recall):
