@@ -20,12 +20,12 @@ from .visualize import check_page
 __all__ = ['OK', 'NOTHING', 'USAGE', 'SOME_BAD', 'BUSY', 'CONFIG_KEYS', 'app', 'Library', 'Folder', 'Store', 'Model', 'Device',
            'Workers', 'Limit', 'Recall', 'Ann', 'Runtime', 'Processes', 'Watch', 'Reset', 'Images', 'TopK', 'ClipK',
            'Weights', 'Text', 'Color', 'Unlike', 'Box', 'Within', 'Visualize', 'Output', 'Report', 'Where', 'Tables',
-           'Explain', 'AsJson', 'Exact', 'DemoFolder', 'Host', 'Port', 'Theme', 'Browser', 'Chosen', 'LabelsOf',
-           'Answers', 'Sample', 'Plot', 'Worst', 'Like', 'Dislike', 'Seen', 'Diversity', 'Places', 'Labels', 'Likes',
-           'Name', 'Kinds', 'Keep', 'Csv', 'Page', 'MoveTo', 'HardLink', 'Yes', 'Other', 'scan_app', 'index_app',
-           'search_app', 'parse_weights', 'parse_box', 'find_config', 'load_config', 'index', 'search', 'explore',
-           'add', 'remove', 'select', 'evaluate', 'demo', 'recommend', 'fit_weights', 'duplicates', 'compare', 'scan',
-           'main']
+           'Explain', 'AsJson', 'Exact', 'DemoFolder', 'Host', 'Port', 'Theme', 'Browser', 'Chosen', 'ReadData',
+           'Repair', 'LabelsOf', 'Answers', 'Sample', 'Plot', 'Worst', 'Like', 'Dislike', 'Seen', 'Diversity', 'Places',
+           'Labels', 'Likes', 'Name', 'Kinds', 'Keep', 'Csv', 'Page', 'MoveTo', 'HardLink', 'Yes', 'Other', 'scan_app',
+           'index_app', 'search_app', 'parse_weights', 'parse_box', 'find_config', 'load_config', 'index', 'search',
+           'explore', 'add', 'remove', 'select', 'check', 'evaluate', 'demo', 'recommend', 'fit_weights', 'duplicates',
+           'compare', 'scan', 'main']
 
 # %% ../nbs/20_cli.ipynb #41802d6c
 OK, NOTHING, USAGE, SOME_BAD, BUSY = 0, 1, 2, 3, 4
@@ -266,6 +266,23 @@ def select(library:Library='.', # folder of the collection
         for p in paths: typer.echo(display_name(p))
         raise typer.Exit(OK if paths else NOTHING)
 
+# %% ../nbs/20_cli.ipynb #393d7616
+ReadData = Annotated[bool, typer.Option('--read-data', help='Read every byte of index and originals, not only sizes and dates.')]
+Repair = Annotated[bool, typer.Option('--repair', help='Make again what can be made; originals are never touched.')]
+
+@app.command()
+def check(library:Library='.', # folder of the collection
+          read_data:ReadData=False, # read every byte
+          repair:Repair=False, # make again what can be made
+          as_json:AsJson=False, # print JSON
+          store:Store=None, # where the index is
+         ):
+    "Look for anything that is not as it was stored: database, index, originals."
+    with _Sentences():
+        found = ImageRecommender(library, store=store).check(read_data, repair, progress=sys.stderr.isatty())
+        typer.echo(json.dumps(found.to_dict(), indent=1) if as_json else str(found).replace('read_data=True reads', '--read-data reads'))
+        raise typer.Exit(OK if found.ok else SOME_BAD)
+
 # %% ../nbs/20_cli.ipynb #c92cf767
 LabelsOf = Annotated[Optional[str], typer.Option('--labels', help="'folder', or a CSV file with the columns path and label; default: edits of the library's own images.", metavar='folder|FILE')]
 Answers = Annotated[int, typer.Option('-k', help='How many answers count.', min=1)]
@@ -422,7 +439,7 @@ def compare(other:Other, # folder of the other collection
         _report(found, as_json, csv, page)
         raise typer.Exit(OK if len(found) else NOTHING)
 
-# %% ../nbs/20_cli.ipynb #dfca2596
+# %% ../nbs/20_cli.ipynb #fc2623b3
 def scan(library:Folder, # folder of the collection
          store:Store=None, # where to keep the database
          workers:Workers=None, # decoding threads
@@ -449,7 +466,7 @@ def _single(command):
     single.command()(command)
     return lambda: _run(single)
 
-def main(): _run(app, ('index', 'search', 'add', 'remove', 'select', 'recommend', 'fit-weights', 'evaluate', 'duplicates', 'compare', 'demo'))
+def main(): _run(app, ('index', 'search', 'add', 'remove', 'select', 'check', 'recommend', 'fit-weights', 'evaluate', 'duplicates', 'compare', 'demo'))
 scan_app, index_app, search_app = _single(scan), _single(index), _single(search)
 
 # %% ../nbs/20_cli.ipynb #da28936c

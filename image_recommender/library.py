@@ -44,7 +44,7 @@ def check_arrays(paths:list[str], # n paths
         arrays['clip'] = a/np.maximum(np.linalg.norm(a, axis=1, keepdims=True), 1e-12)
     return arrays
 
-# %% ../nbs/07_library.ipynb #6de55408
+# %% ../nbs/07_library.ipynb #2031bfbe
 class Library:
     "A folder of pictures and its store; `ImageRecommender` adds the questions"
     def __init__(self,
@@ -95,6 +95,11 @@ class Library:
             raise StoreError(f'{display_name(self.store)} is read-only: it can be searched, but indexing needs a store that '
                              'can be written; name one with store=')
         return self._database
+
+    def close(self):
+        "Let go of all files; the next question opens them again"
+        if self._database is not None: self._database.close()
+        self._database, self._view = None, None
 
     @property
     def db(self) -> Database:

@@ -13,7 +13,7 @@ from .database import StoreError
 from .loader import display_name
 
 # %% auto #0
-__all__ = ['StoreBusy', 'holder_of', 'writing', 'Held', 'remove_unheld']
+__all__ = ['StoreBusy', 'holder_of', 'writing', 'Held', 'is_held', 'remove_unheld']
 
 # %% ../nbs/01a_lock.ipynb #a7c09355
 class StoreBusy(StoreError):
@@ -54,7 +54,7 @@ def writing(store:Path, # that is there, and can be written
         (store/'writer.json').unlink(missing_ok=True)
         lock.release()
 
-# %% ../nbs/01a_lock.ipynb #93b6c22a
+# %% ../nbs/01a_lock.ipynb #7657dc77
 try: import fcntl
 except ImportError: fcntl = None # Windows
 
@@ -71,6 +71,15 @@ class Held:
     def close(self): self._file.close()
     def __del__(self):
         if hasattr(self, '_file'): self.close() # in silence: this is how most of them end
+
+def is_held(path:Path, # a file
+           ) -> bool: # False also on Windows, where it cannot be told
+    "Whether anybody keeps the folder of a file with `Held`"
+    try:
+        with open(path, 'rb') as f: fcntl and fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError: return True
+    except OSError: pass
+    return False
 
 def remove_unheld(folder:Path, # to remove with all that is in it
                   name:str, # of the file in it that readers hold

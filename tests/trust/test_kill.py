@@ -75,7 +75,9 @@ def test_kills_at_random_moments(pictures, many):
     usual = time.perf_counter()-begin
     log, had, touched, killed = pictures.parent/'log', set(), set(), 0
     log.unlink()
-    for i in range(n):
+    i = 0
+    while killed < n:
+        i += 1
         p = start(pictures)
         try: p.wait(usual*rng.random()*.5)
         except subprocess.TimeoutExpired: killed += 1
@@ -83,8 +85,9 @@ def test_kills_at_random_moments(pictures, many):
         p.wait()
         has = check(pictures)
         assert had <= has, 'what was stored is lost'
+        if p.returncode == 0:
+            for j in range(150): paint(pictures/f'new{i}'/f'{j}.png', (i, j))
         if i % 4 == 3: # the world goes on
-            if p.returncode == 0 or len(has) > 250: [paint(pictures/f'new{i}'/f'{j}.png', (i, j)) for j in range(150)]
             some = rng.choice(sorted(has), 3, replace=False) if len(has) > 2 else ()
             for what, path in zip(('change', 'move', 'delete'), some):
                 if what == 'change': paint(pictures/path, (i, 999))
@@ -99,11 +102,10 @@ def test_kills_at_random_moments(pictures, many):
     library = victim.tiny_library(pictures)
     assert [b.path.name for b in library.bad] == ['letter.jpg']
     assert remains(library.store) == []
-    computed, needed = log.stat().st_size, len(files)+n # what was changed, moved or deleted may have been computed before
+    computed, needed = log.stat().st_size, len(files)+len(touched) # what was changed, moved or deleted may have been computed before
     assert computed <= needed + killed*BATCH, f'{computed} computed for {len(files)} files and {killed} kills'
     for r in library.db.images(): assert np.array_equal(library.db.features([r.id], 'clip')[0], expected(pictures/r.path)), r.path
     print(f'{killed} kills, {computed} images computed for {len(files)} files')
-    assert killed > n//3
 
 
 def test_at_most_one_batch_is_computed_again(pictures, many):
@@ -152,6 +154,7 @@ def test_a_kill_between_any_two_steps_of_building(pictures, many, first):
         assert remains(copy/'.image_recommender') == [], 'what was left half done is removed'
         assert len(check(copy)) == 100
         shutil.rmtree(copy)
+    print(f'{sum(seen.values())} kills between {steps} steps')
     assert len(seen) == 2, f'kills before and after the switch: {seen}'
 
 
