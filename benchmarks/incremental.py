@@ -73,7 +73,7 @@ def states(rec, rows):
     found, there = {}, 0
     def note(name, build=None):
         first = seconds(lambda: rec.similar(1))[1]
-        found[name] = rec._view, first, build
+        found[name] = rec._current, first, build
         print(f'{name}: first question {first:.2f} s', file=sys.stderr)
     rec.similar(1)
     for delta in DELTAS:
@@ -89,8 +89,8 @@ def query_times(rec, found, queries, rows):
     "{name: milliseconds of each query}; the states take turns"
     ids, times = np.random.default_rng(0).integers(1, rows+1, queries), {name: [] for name in found}
     for turn in range(queries+3): # the first three warm up
-        for name, (view, *_) in found.items():
-            rec._view = view
+        for name, (current, *_) in found.items():
+            rec._current = current
             taken = seconds(lambda: rec.similar(int(ids[turn % queries])))[1]
             if turn >= 3: times[name].append(1000*taken)
     return times

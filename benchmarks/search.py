@@ -48,7 +48,7 @@ def compare(kind, arrays, engines, queries=100):
             ours, numpy = [], []
             for some in np.array_split(ids, 5):
                 ours += timed(lambda i: rec.similar(int(i)), some)
-                numpy += timed(lambda i: scan_by_numpy(wide, *arrays[1:], rec._calibration.scales, rec.weights, i-1), some[:4])
+                numpy += timed(lambda i: scan_by_numpy(wide, *arrays[1:], rec.calibration.scales, rec.weights, i-1), some[:4])
             start = time.perf_counter()
             quick = rec.similar_many(ids)
             many = 1000*(time.perf_counter()-start)/len(ids)

@@ -111,7 +111,7 @@ def salvage(path:Path, # of a damaged database
     os.replace(new, path)
     return kept
 
-# %% ../nbs/07b_check.ipynb #3d3bc004
+# %% ../nbs/07b_check.ipynb #170862f6
 def _features_of(db) -> dict[str, dict]: # {name: dtype, dim, signature}
     return {n: db.declared(n) for n in (k.removeprefix('feature:') for k, in db._rows("SELECT key FROM settings WHERE key LIKE 'feature:%'"))}
 
@@ -132,7 +132,7 @@ def _other_rows(db, folder, manifest, damaged) -> Iterator[tuple[str, int, bytes
         rows = np.load(folder/f'{name}.npy', mmap_mode='r', allow_pickle=False)
         for start in range(0, len(ids), 4096):
             part, known = ids[start:start+4096].tolist(), {}
-            for i, data in db._rows(f'SELECT image_id, data FROM feature_{name} WHERE image_id BETWEEN ? AND ?', part[0], part[-1]): known[i] = data
+            for i, data in db._rows(f'SELECT image_id, CAST(data AS BLOB) FROM feature_{name} WHERE image_id BETWEEN ? AND ?', part[0], part[-1]): known[i] = data
             right = np.asarray(rows[start:start+4096])
             if b''.join(known.get(i, b'') for i in part) == right.tobytes(): continue
             yield from ((name, i, row.tobytes()) for i, row in zip(part, right) if i not in changed and known.get(i) != row.tobytes())

@@ -69,13 +69,20 @@ def _table(feature:str) -> str:
         raise ValueError(f'{feature!r} cannot name a feature: use lower-case letters, digits and _')
     return f'feature_{feature}'
 
-# %% ../nbs/01_database.ipynb #9f1a4068
-_databases, _inherited = weakref.WeakSet(), []
+# %% ../nbs/01_database.ipynb #2a46a48a
+_databases, _inherited, _connecting, _held = weakref.WeakSet(), [], threading.RLock(), []
 
-def _after_fork():
-    for db in list(_databases): db._forget()
+def _before_fork():
+    "Wait until no other thread is inside SQLite, whose own locks the child would find locked for ever"
+    _held[:] = [_connecting, *(db._lock for db in list(_databases))]
+    for lock in _held: lock.acquire()
 
-if hasattr(os, 'register_at_fork'): os.register_at_fork(after_in_child=_after_fork)
+def _after_fork(child):
+    for lock in reversed(_held): lock.release()
+    if child:
+        for db in list(_databases): db._forget()
+
+if hasattr(os, 'register_at_fork'): os.register_at_fork(before=_before_fork, after_in_parent=lambda: _after_fork(False), after_in_child=lambda: _after_fork(True))
 
 def _why(e:sqlite3.Error) -> str:
     "What to do about an error of SQLite"
@@ -85,7 +92,7 @@ def _why(e:sqlite3.Error) -> str:
     if 'locked' in text: return 'is being written by another process, for more than a minute already. Try again'
     return f'cannot be used ({text})'
 
-# %% ../nbs/01_database.ipynb #c80e0d1c
+# %% ../nbs/01_database.ipynb #e8e7672b
 class Database:
     "Images, features, bad files and settings of one library"
     def __init__(self,
@@ -93,7 +100,7 @@ class Database:
                  readonly:bool=False, # never write, not even beside the file
                 ):
         self.path, self.readonly, self._lock, self._connection = Path(path), readonly, threading.RLock(), None
-        with self._told(): self._connect()
+        with self._told(), _connecting: self._connect()
         _databases.add(self)
         found = self.setting('schema_version')
         if found is None:
@@ -127,7 +134,8 @@ class Database:
 
     @property
     def _db(self):
-        if self._connection is None: self._connect()
+        if self._connection is None:
+            with _connecting: self._connect()
         return self._connection
 
     def _forget(self):
@@ -144,8 +152,11 @@ class Database:
     def close(self): self._db.close()
 
     def checkpoint(self):
-        "Move what the write-ahead log holds into the database file, so that this one file is complete"
-        with self._lock, self._told(): self._db.execute('PRAGMA wal_checkpoint(TRUNCATE)')
+        "Move what the write-ahead log holds into the database file, so that this one file is complete; what a reader still needs waits for the next time"
+        with self._lock, self._told():
+            self._db.execute('PRAGMA busy_timeout=0')
+            try: self._db.execute('PRAGMA wal_checkpoint(TRUNCATE)')
+            finally: self._db.execute('PRAGMA busy_timeout=60000')
 
     @contextmanager
     def snapshot(self) -> Iterator['Database']:
@@ -155,7 +166,8 @@ class Database:
             return
         other = copy(self)
         other.readonly, other._lock = True, threading.RLock()
-        other._connection = sqlite3.connect(f'{self.path.absolute().as_uri()}?mode=ro', uri=True, timeout=60, check_same_thread=False, isolation_level=None)
+        _databases.add(other)
+        with _connecting: other._connection = sqlite3.connect(f'{self.path.absolute().as_uri()}?mode=ro', uri=True, timeout=60, check_same_thread=False, isolation_level=None)
         try:
             other._db.execute('BEGIN')
             other.setting('schema_version') # the first read fixes what this transaction sees

@@ -44,7 +44,7 @@ def check_arrays(paths:list[str], # n paths
         arrays['clip'] = a/np.maximum(np.linalg.norm(a, axis=1, keepdims=True), 1e-12)
     return arrays
 
-# %% ../nbs/07_library.ipynb #2031bfbe
+# %% ../nbs/07_library.ipynb #5fe50f98
 class Library:
     "A folder of pictures and its store; `ImageRecommender` adds the questions"
     def __init__(self,
@@ -75,7 +75,7 @@ class Library:
         if len(set(names)) < len(names): raise ValueError(f'two metrics have the same name: {", ".join(names)}')
         default = {'clip': Embedder.weight, **{f.name: f.weight for f in self.own_features}}
         self.weights, self._weights_chosen = check_weights(default if weights is None else weights, names), weights is not None
-        self._database, self._seen, self._view, self._calibration = None, None, None, None
+        self._database, self._current = None, (None, None) # what was seen of the store, and a view of it: replaced together
         self.tables = {} # that were joined: {name: Table}
 
     # The store
@@ -99,7 +99,7 @@ class Library:
     def close(self):
         "Let go of all files; the next question opens them again"
         if self._database is not None: self._database.close()
-        self._database, self._view = None, None
+        self._database, self._current = None, (None, None)
 
     @property
     def db(self) -> Database:
@@ -109,8 +109,7 @@ class Library:
     @property
     def calibration(self) -> Calibration:
         "How distances become evidence in this library"
-        self.view
-        return self._calibration
+        return self.view.calibration
 
     @cached_property
     def embedder(self) -> Embedder:
@@ -163,25 +162,25 @@ class Library:
     @property
     def view(self) -> SearchView:
         "What can be searched now, also what others wrote since the last question; raises StoreError when that is nothing"
-        db, view = self._open(), self._view
-        if view is not None and self._seen == (current_generation(self.store), db.last_change()): return view
+        db, (seen, view) = self._open(), self._current
+        if view is not None and seen == (current_generation(self.store), db.last_change()): return view
         self._check_model(db.setting('model'))
         with db.snapshot() as frozen: # taken before it is read which generation is current: its log reaches back to that one
             features, now = self._features(frozen), (current_generation(self.store), frozen.last_change())
-            generation = view.generation if view and self._seen[0] == now[0] else self._open_generation(features)
+            generation = view.generation if view and seen[0] == now[0] else self._open_generation(frozen, features)
             new = SearchView(frozen, generation, features)
         if not len(new): raise StoreError(f'{display_name(self.root)} holds no indexed image yet: call index()')
         known = generation.manifest.get('calibration') if generation else None
-        self._calibration = Calibration.load(known, generation.folder) if known else Calibration.fit(features, new.parts[0].arrays)
+        new.calibration = Calibration.load(known, generation.folder) if known else Calibration.fit(features, new.parts[0].arrays)
         if not self._weights_chosen and (stored := db.setting('weights')): self.weights = check_weights(stored, self.weights)
-        self._view, self._seen = new, now
+        self._current = now, new
         return new
 
-    def _open_generation(self, features) -> Generation|None:
+    def _open_generation(self, db, features) -> Generation|None:
         "The current generation; None if there is none with these features"
         generation = Generation.open(self.store, features) if features else None
         if generation is None or set(generation.arrays) != {f.name for f in features}: return None
-        return generation if generation.manifest['library_id'] == self._open().setting('library_id') else None
+        return generation if generation.manifest['library_id'] == db.setting('library_id') else None
 
     # Indexing
 
@@ -234,7 +233,7 @@ class Library:
         if wanted != 'auto' and (missing := ENGINES[wanted].missing()) and self.ann is None and wanted == 'annoy':
             warnings.warn(f"{missing}. The engine 'binary' is used instead.")
             wanted = 'binary'
-        self._view = None # lets go of the old files
+        self._current = None, None # lets go of the old files
         return refresh_generation(db, features, self.store, db.setting('recall', .95), wanted, lambda arrays, folder: Calibration.fit(features, arrays).save(folder),
                                   dict(model=db.setting('model'), runtimes=db.setting('runtimes')))
 

@@ -36,7 +36,7 @@ from .visualize import Match, QueryPart, Results
 # %% auto #0
 __all__ = ['ImageRecommender']
 
-# %% ../nbs/11_recommender.ipynb #86f39a11
+# %% ../nbs/11_recommender.ipynb #06e9fd07
 class ImageRecommender(Library):
     "Finds the images of a folder that look like the ones you give it"
 
@@ -114,7 +114,7 @@ class ImageRecommender(Library):
             n *= 5 # what is like the query may be like the avoided, too; and an engine is worse at texts than at images
         with one_blas_thread():
             among = None if where is None else view.positions(allowed_ids(self, where))
-            found = find_candidates(view, questions, self.calibration, n, exact or n >= len(view), among)
+            found = find_candidates(view, questions, view.calibration, n, exact or n >= len(view), among)
             return [self._results(view, q, np.setdiff1d(f, o), k, within, among, collapse) for q, f, o in zip(questions, found, own)]
 
     def _shares(self, weights) -> dict[str, float]:
@@ -129,14 +129,14 @@ class ImageRecommender(Library):
         if not question: return Results([], message='None of the queries is an image.')
         shown = [a.shown for a in question]
         if among is not None and not len(among): return Results([], shown, 'No image of the library satisfies where=.')
-        scored = score_exactly(view, question, positions, self.calibration)
+        scored = score_exactly(view, question, positions, view.calibration)
         if not len(scored.score): return Results([], shown, 'No image was found: there is none but the query, or the query '
                                                 f'holds no information for {", ".join(question[0].weights)}, as a blank image does.')
-        chance = chances(view, question, scored, self.calibration)
+        chance = chances(view, question, scored, view.calibration)
         if within is not None:
             near = chance['score'] <= within
             if near.mean() > .5 and 2*len(positions) < len(view if among is None else among):
-                more, = find_candidates(view, [question], self.calibration, 4*len(positions), among=among)
+                more, = find_candidates(view, [question], view.calibration, 4*len(positions), among=among)
                 more = np.setdiff1d(more, [p for a in question if a.id is not None and (p := view.position(a.id)) is not None])
                 return self._results(view, question, np.union1d(positions, more), k, within, among, collapse)
             if not near.any(): return Results([], shown, self._nothing_near(within, chance['score'].min()))

@@ -40,7 +40,7 @@ def read_delta(db:Database, # the truth
     engine = ExactEngine(arrays['clip'], None, {}) if 'clip' in arrays else None
     return Part(ids, arrays, {n: f.informative(arrays[n]) for n, f in features.items()}, engine)
 
-# %% ../nbs/05a_search.ipynb #3c1c2790
+# %% ../nbs/05a_search.ipynb #6de7c539
 class SearchView:
     "A generation, plus the images newer than it, minus those deleted since; rows are numbered through"
     def __init__(self,
@@ -49,6 +49,7 @@ class SearchView:
                  features:Iterable[Feature], # the same as for `Generation.open`
                 ):
         self.generation, self.features, self.last_change = generation, {f.name: f for f in features}, db.last_change()
+        self.calibration: Calibration|None = None # how distances become evidence in it, once that is known
         changed = db.changed_since(generation.manifest['last_change']) if generation else None
         delta = read_delta(db, self.features, changed)
         self.parts = [p for p in (generation, delta) if p is not None]

@@ -84,7 +84,7 @@ def test_a_library_sees_what_another_process_wrote(photos):
     Image.open(photos/'coins.png').rotate(180).save(photos/'turned.png')
     code = f"from image_recommender import ImageRecommender; ImageRecommender({str(photos)!r}, ann='binary').index(progress=False)"
     subprocess.run([sys.executable, '-c', code], check=True)
-    assert len(rec) == 11 and rec._view.generation.engine.name == 'binary'
+    assert len(rec) == 11 and rec.view.generation.engine.name == 'binary'
 
 def test_few_new_images_wait_beside_the_index(tmp_path):
     rec = random_library(tmp_path/'store', 1000)
@@ -104,7 +104,7 @@ def test_few_new_images_wait_beside_the_index(tmp_path):
     assert len(rec) == 1048 and 3 not in {m.id for m in rec.similar(4, k=1047)}
     add(1, 50)
     rec._refresh(db, rec._features(db))
-    assert rec.view.generation.folder.name != generation and len(rec._view.generation) == len(rec) == 1049
+    assert rec.view.generation.folder.name != generation and len(rec.view.generation) == len(rec) == 1049
     assert len(db.changed_since(0)) == 0
 
 @pytest.mark.parametrize('ann', ['annoy', 'binary', 'exact', 'auto'])

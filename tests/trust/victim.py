@@ -29,9 +29,9 @@ class Tiny(Embedder):
         return (rows/np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)).astype(self.dtype)
 
 
-def tiny_library(folder, **kwargs):
+def tiny_library(folder, kind=Library, **kwargs):
     library_module.make_embedder = lambda *args, **kwargs: Tiny()
-    return Library(folder, model='tiny', ann=kwargs.pop('ann', 'binary'), workers=2, **kwargs)
+    return kind(folder, model='tiny', ann=kwargs.pop('ann', 'binary'), workers=2, **kwargs)
 
 
 STEPS = ('open', 'os.rename', 'os.remove', 'os.rmdir', 'os.mkdir', 'os.fsync')
