@@ -130,7 +130,7 @@ def neighbours_kept(points:np.ndarray, # (n, d) of the metric
         kept.append(np.isin(np.argpartition(true, min(k, n-1)-1)[:k], np.argpartition(shown, min(of, n-1)-1)[:of]).mean())
     return float(np.mean(kept))
 
-# %% ../nbs/12c_map.ipynb #7e8e8897
+# %% ../nbs/12c_map.ipynb #2fd67de8
 KEEP = 8 # maps of a library
 
 def kept(file:Path, # where to look
@@ -138,13 +138,15 @@ def kept(file:Path, # where to look
          make, # () -> (n, 2) float32
         ) -> np.ndarray: # (n, 2)
     "What the file holds; otherwise what `make` gives, and the file is written, if that is possible"
+    if file.parent.is_symlink(): return make() # old maps are deleted: never elsewhere
     try:
         xy = np.load(file, allow_pickle=False)
         if xy.shape == (n, 2) and xy.dtype == np.float32 and np.isfinite(xy).all(): return xy
-    except (OSError, ValueError, EOFError): pass
+    except (OSError, ValueError, EOFError, MemoryError): pass
     xy, new = make(), file.with_suffix(f'.{os.getpid()}')
     try:
         file.parent.mkdir(exist_ok=True)
+        new.unlink(missing_ok=True)
         with open(new, 'wb') as f: np.save(f, xy)
         os.replace(new, file)
         for old in sorted(file.parent.glob('*.npy'), key=os.path.getmtime)[:-KEEP]: old.unlink()

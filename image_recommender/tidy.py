@@ -92,7 +92,7 @@ def sharpness(path:Path) -> float: # 0 for a file that cannot be read
     a = np.asarray(im, np.float32)
     return float((4*a[1:-1, 1:-1]-a[:-2, 1:-1]-a[2:, 1:-1]-a[1:-1, :-2]-a[1:-1, 2:]).var())
 
-# %% ../nbs/08a_tidy.ipynb #ed541627
+# %% ../nbs/08a_tidy.ipynb #f30f5a7a
 @dataclass(frozen=True)
 class Step:
     "One file of a plan"
@@ -137,13 +137,15 @@ def _fault(c:Copy) -> str:
 
 def _steps(groups, plan_one) -> Iterator[Step]:
     "A step for each copy, checked when it is asked for; what must not be touched is left alone"
+    root = os.path.realpath(groups.library.root) if groups.library else None
     keepers, spared, planned = {os.path.realpath(g.keeper.path) for g in groups}, {os.path.realpath(p) for p in groups.spared}, set()
     for g in groups:
         for c in g.copies:
             place, lost = os.path.realpath(c.path), _fault(g.keeper)
             problem = (f'the keeper {display_name(g.keeper.path.name)}: {lost}' if lost else _fault(c)
                        or ('a keeper is this very file' if place in keepers else 'it is to stay' if place in spared else 'it is in the plan already' if place in planned
-                           else 'it is a symbolic link, which takes no space' if c.path.is_symlink() else ''))
+                           else 'it is a symbolic link, which takes no space' if c.path.is_symlink()
+                           else 'it lies outside of the library, behind a link' if root and not Path(place).is_relative_to(root) else ''))
             planned.add(place)
             step = replace(plan_one(g, c), size=c.size)
             yield replace(step, problem=problem) if problem else step

@@ -182,7 +182,7 @@ def test_an_older_or_foreign_generation_is_built_anew(photos):
     rec.index(progress=False)
     manifest = photos/'.image_recommender'/'generations'/'000001'/'manifest.json'
     manifest.write_text(manifest.read_text().replace('"format": 3', '"format": 1'))
-    with pytest.raises(StoreError, match='older version'): len(library(photos))
+    assert len(library(photos)) == 10 # searched without an index until there is a new one
     assert library(photos).index(progress=False).total == 10 and len(library(photos)) == 10
     for f in ('image_metadata.db', 'image_metadata.db-wal', 'image_metadata.db-shm'): (photos/'.image_recommender'/f).unlink(missing_ok=True)
     (photos/'coins.png').unlink()
