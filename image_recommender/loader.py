@@ -189,7 +189,7 @@ def decode(data:bytes, # an image file's content
     if turn >= 5 and turn in _UPRIGHT: width, height = height, width
     return DecodedImage(im, width, height, format, taken)
 
-# %% ../nbs/00_loader.ipynb #7e82250d
+# %% ../nbs/00_loader.ipynb #6cbb572d
 @dataclass(frozen=True)
 class LoadedImage(DecodedImage):
     "A decoded image with the facts of its file"
@@ -241,7 +241,7 @@ def read_file(path:str|os.PathLike) -> tuple[bytes, os.stat_result]: # content; 
                 data, after = f.read(), os.fstat(f.fileno())
                 if (info.st_size, info.st_mtime_ns) == (after.st_size, after.st_mtime_ns): return data, info
         raise BadImage(path, 'another program is changing the file; the next run reads it', unread=True)
-    except (OSError, ValueError) as e: raise BadImage(path, _reason(e), unread=True) from e
+    except (OSError, ValueError, MemoryError) as e: raise BadImage(path, _reason(e), unread=True) from e
 
 def load_image(path:str|os.PathLike, # an image file
                size:int|None=DECODE_SIZE, # shorter side keeps at least this many pixels; None: full size

@@ -56,7 +56,7 @@ def writing(store:Path, # that is there, and can be written
             with suppress(OSError): (store/'writer.json').unlink()
             lock.release()
 
-# %% ../nbs/01a_lock.ipynb #f3f1aa43
+# %% ../nbs/01a_lock.ipynb #7af75ac0
 FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, 'EDQUOT', errno.ENOSPC)}
 DENIED = {errno.EROFS, errno.EACCES, errno.EPERM}
 
@@ -73,13 +73,15 @@ def store_fault(store:Path, # that was to be written
     if short or code in FULL or sqlite and ('is full' in text or 'disk I/O error' in text and free < 1 << 20):
         return StoreError(f'{name} cannot grow: its disk is full, or the limit of what may be stored is reached ({free/1e6:.1f} MB free). What was stored '
                           'before is safe. Make room and run the same again, it goes on from there; or keep the store on another disk with store= (--store).')
-    if code in DENIED or sqlite and 'readonly' in text: return read_only(store)
+    if code in DENIED or sqlite and 'readonly' in text: return read_only(store, file)
     if code == errno.EIO or sqlite and 'disk I/O error' in text: return StoreError(f'{name} cannot be written: its disk reports an error ({text}). Is it connected?')
 
-def read_only(store:Path) -> StoreError:
+def read_only(store:Path, # that was to be written
+              file=None, # of it that cannot be written, if it is known
+             ) -> StoreError:
     "For who wants to write where that is not possible"
-    return StoreError(f'{display_name(store)} is read-only: it can be searched, but indexing needs a store that can be written; '
-                      'name a folder for it with store= (--store), outside of this one if need be.')
+    where = f' ({display_name(file)})' if file is not None else ''
+    return StoreError(f'{display_name(store)} is read-only{where}: it can be searched, but indexing needs a store that can be written; name another folder for it with store= (--store).')
 
 @contextmanager
 def told_of_store(store:Path): # that is written
