@@ -267,19 +267,22 @@ def remove(images:Chosen, # images of the library
     "Take IMAGE out of the library for good; the file stays, and `add` brings it back."
     with _Sentences(): typer.echo(f'{ImageRecommender(library, store=store).remove(images):,} removed')
 
-# %% ../nbs/20_cli.ipynb #5cb082fd
+# %% ../nbs/20_cli.ipynb #37884133
 @app.command()
 def select(library:Library='.', # folder of the collection
            where:Where=None, # see `parse_condition`
            table:Tables=None, # see `Library.join`
+           as_json:AsJson=False, # print a JSON list
            store:Store=None, # where the index is
           ):
-    "Print the paths of the images that satisfy all conditions."
+    "Print the paths of the images that satisfy all conditions; --json for programs, since a name may hold anything."
     with _Sentences():
         rec = ImageRecommender(library, store=store)
         for t in table or (): rec.join(t)
         paths = rec.select(parse_where(where))
-        for p in paths: typer.echo(display_name(p))
+        if as_json: typer.echo(json.dumps([os.fspath(p) for p in paths], indent=1))
+        else:
+            for p in paths: typer.echo(display_name(p))
         raise typer.Exit(OK if paths else NOTHING)
 
 # %% ../nbs/20_cli.ipynb #2f30e5b3
