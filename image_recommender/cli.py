@@ -50,14 +50,14 @@ def parse_box(text:str|None, # 'left,top,right,bottom'
     except ValueError: raise ValueError(f'{text!r} is no box; write left,top,right,bottom, as 40,0,200,120 or .25,0,.75,.5') from None
     return left, top, right, bottom
 
-# %% ../nbs/20_cli.ipynb #6ff778d1
+# %% ../nbs/20_cli.ipynb #614abfab
 CONFIG_KEYS = ('library', 'store', 'model', 'topk', 'clipk', 'weights', 'workers', 'limit', 'recall', 'device', 'ann', 'runtime')
 
 def find_config() -> Path|None:
     "The configuration file in use"
     if named := os.environ.get('IMAGE_RECOMMENDER_CONFIG'): return Path(named)
-    places = Path('image_recommender.yaml'), Path.home()/'.config'/'image_recommender.yaml'
-    return next((p for p in places if p.is_file()), None)
+    places = Path('image_recommender.yaml'), Path(os.path.expanduser('~'), '.config', 'image_recommender.yaml')
+    return next((p for p in places if os.path.isfile(p)), None) # False also where there is no permission to look
 
 def load_config(path:str|os.PathLike|None, # YAML file; None: no configuration
                ) -> dict: # {option: value}
@@ -73,7 +73,7 @@ def load_config(path:str|os.PathLike|None, # YAML file; None: no configuration
     if isinstance(config.get('weights'), dict): config['weights'] = ','.join(f'{k}={v}' for k, v in config['weights'].items())
     return {k: str(v) for k, v in config.items()}
 
-# %% ../nbs/20_cli.ipynb #4f125041
+# %% ../nbs/20_cli.ipynb #7fca9289
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=ImageRecommender.__doc__, rich_markup_mode=None)
 
 class _Sentences:
@@ -81,6 +81,7 @@ class _Sentences:
     def __enter__(self): return self
 
     def __exit__(self, kind, error, trace):
+        if isinstance(error, BrokenPipeError): return # whoever read the output has read enough, as `head` does; click ends without a word
         if isinstance(error, (NotADirectoryError, ValueError)): code = USAGE
         elif isinstance(error, StoreBusy): code = BUSY
         elif isinstance(error, (StoreError, BadImage, KeyError, OSError, ImportError, sqlite3.Error)): code = NOTHING
@@ -93,7 +94,7 @@ class _Sentences:
 def _in_words(error) -> str:
     "An error of the system without its number, with the file that it is about"
     if not isinstance(error, OSError) or not error.strerror: return str(error)
-    return error.strerror if error.filename is None else f'{display_name(error.filename)}: {error.strerror}'
+    return f'{display_name(error.filename)}: {error.strerror}' if isinstance(error.filename, (str, bytes)) else error.strerror
 
 class _Saving:
     "Names the file that could not be saved, and leaves no half of it behind"
@@ -438,7 +439,7 @@ def compare(other:Other, # folder of the other collection
         _report(found, as_json, csv, page)
         raise typer.Exit(OK if len(found) else NOTHING)
 
-# %% ../nbs/20_cli.ipynb #dfca2596
+# %% ../nbs/20_cli.ipynb #7b0ea7eb
 def scan(library:Folder, # folder of the collection
          store:Store=None, # where to keep the database
          workers:Workers=None, # decoding threads
@@ -454,6 +455,8 @@ def _run(application, commands=()):
     "Run a Typer application with the defaults of the configuration file"
     def plain(message, *args, **kwargs): typer.echo(f'image_recommender: {message}', err=True)
     warnings.showwarning = plain
+    for stream in (sys.stdout, sys.stderr): # a terminal may not know all letters of a name
+        if hasattr(stream, 'reconfigure'): stream.reconfigure(errors='backslashreplace')
     try: config = load_config(find_config())
     except ValueError as e:
         typer.echo(f'image_recommender: {e}', err=True)

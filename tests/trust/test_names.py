@@ -6,7 +6,7 @@ import pytest
 from image_recommender import ImageRecommender, library
 from image_recommender.loader import display_name
 sys.path.insert(0, os.path.dirname(__file__))
-from test_environment import NOTHING, OK, SOME_BAD, Small, child, limits, picture, pictures, sh  # noqa: F401 (fixtures)
+from test_environment import CHILD, NOTHING, OK, SOME_BAD, TORTURE, Small, child, limits, picture, pictures, sh  # noqa: F401 (fixtures)
 
 pytestmark = pytest.mark.skipif(sys.platform != 'linux', reason='other systems do not allow these names')
 NAMES = ['two words', ' leading and trailing ', '-rf', '--help', '-', "it's", 'say "hi"', 'new\nline', 'tab\there', '\r', '<script>alert(1)<', '&amp;', '\u202eright to left', '\u200b', '\ufeffbom',
@@ -55,11 +55,24 @@ def test_json_can_be_read_back(rec, sh):
 def test_names_on_a_real_command_line(rec):
     "Bytes as the shell gives them; from within the folder, where a name may begin with a dash"
     code = f'import os; os.chdir({str(rec.root)!r}); sys.exit(t.run_cli(*sys.argv[1:]))'
-    for names in (['-rf.png', os.fsdecode(b'\xff\xfe') + '.png', 'new\nline.png', 'file.png'],):
-        status, out, err = child(code, 'search', '--topk', '3', '--json', '--', *names)
-        assert status == OK and len(json.loads(out)) == 3 and not {os.path.basename(m['path']) for m in json.loads(out)} & set(names), err
-    status, out, err = child(code, 'search', '--', os.fsdecode(b'no such \xff\n.png'))
-    assert status == NOTHING and 'no such' in err and 'does not exist' in err
+    names = ['-rf.png', os.fsdecode(b'\xff\xfe') + '.png', 'new\nline.png', 'file.png']
+    status, out, err = child(code, 'search', '--topk', '3', '--json', '--', *names, os.fsdecode(b'no such \xff\n.png'))
+    assert status == SOME_BAD and len(json.loads(out)) == 3 and not {os.path.basename(m['path']) for m in json.loads(out)} & set(names), err
+    assert 'no such \ufffd\\n.png: the file does not exist' in err
+
+def test_a_terminal_that_does_not_know_the_letters(tmp_path):
+    "Whatever its encoding, names are printed as far as it can"
+    rec = ImageRecommender(named(tmp_path/'photos', ['\u65e5\u672c', 'caf\u00e9']))
+    rec.index(progress=False)
+    status, out, err = child('sys.exit(t.run_cli(*sys.argv[1:]))', 'select', '--library', rec.root, PYTHONIOENCODING='latin-1', PYTHONUTF8='0')
+    assert status == OK and '\\u65e5\\u672c.png' in out and len(out.splitlines()) == 2, (out, err)
+
+def test_a_reader_who_has_enough(rec):
+    "As `| head` does: no word about it"
+    p = subprocess.Popen([sys.executable, '-c', CHILD + 'sys.exit(t.run_cli(*sys.argv[1:]))', 'select', '--library', str(rec.root)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    p.stdout.close()
+    assert p.stderr.read() == b'' and p.wait(60) == NOTHING
+    p.stderr.close()
 
 def test_filters(rec):
     for name in NAMES:
@@ -110,7 +123,7 @@ def test_tidied(rec, tmp_path, sh):
 
 FOLDERS = ['a#b', 'a?b&mode=ro', '%41', 'file:x', 'new\nline', os.fsdecode(b'caf\xe9'), "quo'te", ' ', '-rf', '\u202eevil', 'caf\u00e9', ':memory:', '[a]', 'n'*200]
 
-@pytest.mark.parametrize('name', FOLDERS)
+@pytest.mark.parametrize('name', FOLDERS if TORTURE else FOLDERS[:6])
 def test_folders_and_stores(tmp_path, monkeypatch, sh, name):
     "The folder of the collection and of the store, absolute and relative"
     root, store = pictures(tmp_path/name, 4), tmp_path/'stores'/name
