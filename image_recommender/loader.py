@@ -15,9 +15,9 @@ from PIL import Image, ImageCms, JpegImagePlugin, UnidentifiedImageError
 from . import __version__
 
 # %% auto #0
-__all__ = ['BAND', 'DECODE_SIZE', 'MAX_PIXELS', 'FORMATS', 'MUCH', 'MAX_BYTES', 'BadImage', 'display_name', 'image_extensions',
-           'find_images', 'to_rgb', 'TooLarge', 'DecodedImage', 'decode', 'LoadedImage', 'decode_or_bad', 'read_file',
-           'load_image', 'is_url', 'fetch', 'as_image']
+__all__ = ['BAND', 'DECODE_SIZE', 'MAX_PIXELS', 'FORMATS', 'MUCH', 'TICK', 'MAX_BYTES', 'BadImage', 'display_name',
+           'image_extensions', 'find_images', 'to_rgb', 'TooLarge', 'DecodedImage', 'decode', 'LoadedImage',
+           'decode_or_bad', 'mtime_of', 'read_file', 'load_image', 'is_url', 'fetch', 'as_image']
 
 # %% ../nbs/00_loader.ipynb #344d0183
 class BadImage(Exception):
@@ -51,23 +51,30 @@ def image_extensions() -> frozenset:
     common = {'.jpg', '.jpeg', '.png', '.webp', '.gif', '.bmp', '.tif', '.tiff'}
     return frozenset(common | ({'.heic', '.heif', '.avif'} & set(Image.registered_extensions())))
 
-# %% ../nbs/00_loader.ipynb #92127579
+# %% ../nbs/00_loader.ipynb #cb03844b
 def find_images(root:str|os.PathLike, # folder to search, with all its subfolders
                 on_error=None, # called with a `BadImage` for each folder that cannot be listed; None: raise it
                ) -> Iterator[os.DirEntry]: # entries of regular files; `entry.path` starts with `root`
     "Image files below `root`, in a stable order, one folder in memory at a time"
-    try:
-        with os.scandir(root) as it: entries = sorted((e for e in it if e.name[0] != '.'), key=lambda e: e.name)
-    except OSError as e:
-        bad = BadImage(root, f'the folder cannot be listed ({e.strerror})')
-        if on_error is None: raise bad from e
-        on_error(bad)
-        return
-    folders = []
-    for e in entries:
-        if e.is_dir(follow_symlinks=False): folders.append(e.path)
-        elif os.path.splitext(e.name)[1].lower() in image_extensions() and e.is_file(): yield e
-    for f in folders: yield from find_images(f, on_error)
+    ahead = [root]
+    while ahead:
+        folder = ahead.pop()
+        try:
+            with os.scandir(folder) as it: entries = sorted((e for e in it if e.name[0] != '.'), key=lambda e: e.name)
+        except OSError as e:
+            bad = BadImage(folder, f'the folder cannot be listed ({e.strerror})')
+            if on_error is None: raise bad from e
+            on_error(bad)
+            continue
+        folders = []
+        for e in entries:
+            if e.is_dir(follow_symlinks=False): folders.append(e.path)
+            elif os.path.splitext(e.name)[1].lower() in image_extensions() and _leads_to_file(e): yield e
+        ahead += reversed(folders)
+
+def _leads_to_file(entry) -> bool: # False for links that lead nowhere, or in a circle
+    try: return entry.is_file()
+    except OSError: return False
 
 # %% ../nbs/00_loader.ipynb #5bb65996
 BAND = 1 << 22 # pixels
@@ -262,7 +269,7 @@ def _check_chunks(data:bytes):
             raise ValueError(f'checksum of {kind.decode()} is wrong')
         at += 12+size
 
-# %% ../nbs/00_loader.ipynb #159cf353
+# %% ../nbs/00_loader.ipynb #331b309e
 @dataclass(frozen=True)
 class LoadedImage(DecodedImage):
     "A decoded image with the facts of its file"
@@ -295,14 +302,27 @@ def decode_or_bad(data:bytes, # an image file's content
     try: return decode(data, size, max_pixels)
     except Exception as e: raise BadImage(path, _reason(e)) from e
 
+TICK = 20_000_000 # ns, longer than the tick of the clock that file systems go by
+
+def mtime_of(info:os.stat_result) -> int: # ns since the epoch, within what 64 bits can hold: the years 1677 to 2262
+    "When a file was changed; a clock that was wrong may have said anything"
+    return min(max(info.st_mtime_ns, -2**63), 2**63-1)
+
 def read_file(path:str|os.PathLike) -> tuple[bytes, os.stat_result]: # content; size and mtime of what was opened
     "Content and facts of a regular file, from one opening; raises `BadImage`"
     try:
         with open(path, 'rb', opener=lambda p, f: os.open(p, f | getattr(os, 'O_NONBLOCK', 0))) as f:
-            info = os.fstat(f.fileno())
-            if not stat.S_ISREG(info.st_mode): raise BadImage(path, 'not a regular file')
-            return f.read(), info
-    except (OSError, ValueError) as e: raise BadImage(path, _reason(e), unread=True) from e
+            for _ in range(3):
+                info = os.fstat(f.fileno())
+                if not stat.S_ISREG(info.st_mode): raise BadImage(path, 'not a regular file')
+                if 0 <= time.time_ns()-info.st_mtime_ns < TICK:
+                    time.sleep(TICK/1e9)
+                    continue
+                f.seek(0)
+                data, after = f.read(), os.fstat(f.fileno())
+                if (info.st_size, info.st_mtime_ns) == (after.st_size, after.st_mtime_ns): return data, info
+        raise BadImage(path, 'another program is changing the file; the next run reads it', unread=True)
+    except (OSError, ValueError, MemoryError) as e: raise BadImage(path, _reason(e), unread=True) from e
 
 def load_image(path:str|os.PathLike, # an image file
                size:int|None=DECODE_SIZE, # shorter side keeps at least this many pixels; None: full size
@@ -312,7 +332,7 @@ def load_image(path:str|os.PathLike, # an image file
     data, info = read_file(path)
     d = decode_or_bad(data, path, size, max_pixels)
     return LoadedImage(d.image, d.width, d.height, d.format, d.taken, path=os.fspath(path), size=len(data),
-                       mtime_ns=info.st_mtime_ns, sha256=hashlib.sha256(data).digest())
+                       mtime_ns=mtime_of(info), sha256=hashlib.sha256(data).digest())
 
 # %% ../nbs/00_loader.ipynb #e519a499
 MAX_BYTES = 50_000_000
