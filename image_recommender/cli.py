@@ -17,15 +17,15 @@ from .recommender import ImageRecommender
 from .visualize import check_page
 
 # %% auto #0
-__all__ = ['OK', 'NOTHING', 'USAGE', 'SOME_BAD', 'BUSY', 'CONFIG_KEYS', 'app', 'Library', 'Folder', 'Store', 'Model', 'Device',
-           'Workers', 'Limit', 'Recall', 'Ann', 'Runtime', 'Processes', 'Watch', 'Reset', 'Images', 'TopK', 'ClipK',
-           'Weights', 'Text', 'Color', 'Unlike', 'Box', 'Within', 'Visualize', 'Output', 'Report', 'Where', 'Tables',
-           'Explain', 'AsJson', 'Exact', 'DemoFolder', 'Host', 'Port', 'Theme', 'Browser', 'Chosen', 'LabelsOf',
-           'Answers', 'Sample', 'Plot', 'Worst', 'Like', 'Dislike', 'Seen', 'Diversity', 'Places', 'Labels', 'Likes',
-           'Name', 'Kinds', 'Keep', 'Csv', 'Page', 'MoveTo', 'HardLink', 'Yes', 'Other', 'scan_app', 'index_app',
-           'search_app', 'parse_weights', 'parse_box', 'find_config', 'load_config', 'index', 'search', 'explore',
-           'add', 'remove', 'select', 'evaluate', 'demo', 'recommend', 'fit_weights', 'duplicates', 'compare', 'scan',
-           'main']
+__all__ = ['OK', 'NOTHING', 'USAGE', 'SOME_BAD', 'BUSY', 'CONFIG_KEYS', 'MOST_CONFIG', 'app', 'Library', 'Folder', 'Store',
+           'Model', 'Device', 'Workers', 'Limit', 'Recall', 'Ann', 'Runtime', 'Processes', 'Watch', 'Reset', 'Images',
+           'TopK', 'ClipK', 'Weights', 'Text', 'Color', 'Unlike', 'Box', 'Within', 'Visualize', 'Output', 'Report',
+           'Where', 'Tables', 'Explain', 'AsJson', 'Exact', 'DemoFolder', 'Host', 'Port', 'Theme', 'Browser', 'Chosen',
+           'LabelsOf', 'Answers', 'Sample', 'Plot', 'Worst', 'Like', 'Dislike', 'Seen', 'Diversity', 'Places', 'Labels',
+           'Likes', 'Name', 'Kinds', 'Keep', 'Csv', 'Page', 'MoveTo', 'HardLink', 'Yes', 'Other', 'scan_app',
+           'index_app', 'search_app', 'parse_weights', 'parse_box', 'find_config', 'load_config', 'index', 'search',
+           'explore', 'add', 'remove', 'select', 'evaluate', 'demo', 'recommend', 'fit_weights', 'duplicates',
+           'compare', 'scan', 'main']
 
 # %% ../nbs/20_cli.ipynb #41802d6c
 OK, NOTHING, USAGE, SOME_BAD, BUSY = 0, 1, 2, 3, 4
@@ -50,8 +50,9 @@ def parse_box(text:str|None, # 'left,top,right,bottom'
     except ValueError: raise ValueError(f'{text!r} is no box; write left,top,right,bottom, as 40,0,200,120 or .25,0,.75,.5') from None
     return left, top, right, bottom
 
-# %% ../nbs/20_cli.ipynb #6ff778d1
+# %% ../nbs/20_cli.ipynb #d7abe038
 CONFIG_KEYS = ('library', 'store', 'model', 'topk', 'clipk', 'weights', 'workers', 'limit', 'recall', 'device', 'ann', 'runtime')
+MOST_CONFIG = 65_536 # characters
 
 def find_config() -> Path|None:
     "The configuration file in use"
@@ -59,19 +60,61 @@ def find_config() -> Path|None:
     places = Path('image_recommender.yaml'), Path.home()/'.config'/'image_recommender.yaml'
     return next((p for p in places if p.is_file()), None)
 
+_OPENING = yaml.FlowSequenceStartToken, yaml.FlowMappingStartToken, yaml.BlockSequenceStartToken, yaml.BlockMappingStartToken
+
+def _read_yaml(path):
+    "The one document of a small file; an alias (`*name`) could stand for more than any memory holds, and no setting needs one"
+    if not path.is_file(): raise ValueError('there is no such file')
+    with open(path, encoding='utf-8') as f: text = f.read(MOST_CONFIG+1)
+    if len(text) > MOST_CONFIG: raise ValueError(f'it has more than {MOST_CONFIG:,} characters')
+    deep = 0
+    for token in yaml.scan(text):
+        if isinstance(token, yaml.AliasToken): raise ValueError('aliases such as *name are not used here')
+        deep += isinstance(token, _OPENING)
+        if deep > 20: raise ValueError('it holds more than 20 lists and mappings')
+    return yaml.safe_load(text)
+
 def load_config(path:str|os.PathLike|None, # YAML file; None: no configuration
                ) -> dict: # {option: value}
     "Read defaults for the options; raises ValueError that names the file and the key"
     if path is None: return {}
-    try: config = yaml.safe_load(Path(path).read_text(encoding='utf-8')) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as e: raise ValueError(f'{path} cannot be read as YAML: {e}') from e
-    if not isinstance(config, dict): raise ValueError(f'{path} must hold lines of the form "key: value"')
+    name = display_name(path)
+    try: config = _read_yaml(Path(path)) or {}
+    except Exception as e: # of many kinds: a number of 5,000 digits, a date that there is not, brackets 10,000 deep
+        raise ValueError(f"{name} cannot be read as YAML: {' '.join(str(e).split())[:300] or type(e).__name__}") from None
+    if not isinstance(config, dict): raise ValueError(f'{name} must hold lines of the form "key: value"')
     for key in config:
         if key not in CONFIG_KEYS:
-            near = difflib.get_close_matches(str(key), CONFIG_KEYS, 1)
-            raise ValueError(f'{path}: unknown key {key!r}' + (f', did you mean {near[0]!r}?' if near else f'; known are {", ".join(CONFIG_KEYS)}'))
-    if isinstance(config.get('weights'), dict): config['weights'] = ','.join(f'{k}={v}' for k, v in config['weights'].items())
-    return {k: str(v) for k, v in config.items()}
+            near = difflib.get_close_matches(str(_shown(key)), CONFIG_KEYS, 1)
+            raise ValueError(f'{name}: unknown key {_shown(key)!r}' + (f', did you mean {near[0]!r}?' if near else f'; known are {", ".join(CONFIG_KEYS)}'))
+    return {k: _as_option(name, k, v) for k, v in config.items() if v is not None}
+
+# %% ../nbs/20_cli.ipynb #29032fe0
+_WHOLE = 'topk', 'clipk', 'workers', 'limit'
+
+def _shown(value):
+    "A value from a file as it can stand in a message"
+    if isinstance(value, str): return value[:60]
+    return value if isinstance(value, (bool, float)) or (isinstance(value, int) and abs(value) < 10**18) else type(value).__name__
+
+def _is_number(value):
+    try: return not isinstance(value, bool) and isinstance(value, (int, float, str)) and 0 <= float(value) < float('inf')
+    except (ValueError, OverflowError): return False
+
+def _is_text(value):
+    try: return isinstance(value, str) and value.strip() != '' and b'\0' not in os.fsencode(value)
+    except UnicodeEncodeError: return False # half a character
+
+def _as_option(name, key, value) -> str:
+    "A value as the command line would give it; raises ValueError that names the file and the key"
+    if key in _WHOLE: fits, what = type(value) is int and 1 <= value < 2**31, 'a whole number from 1'
+    elif key == 'recall': fits, what = _is_number(value) and 0 < float(value) <= 1, 'a number above 0, up to 1'
+    elif key == 'weights' and isinstance(value, dict):
+        fits, what = all(isinstance(n, str) and n.isidentifier() and _is_number(w) for n, w in value.items()), 'of the form {clip: .5, color: .3, phash: .2}'
+        if fits: return ','.join(f'{n}={w}' for n, w in value.items())
+    else: fits, what = _is_text(value), 'a text; a number or a word such as no becomes one in quotes'
+    if not fits: raise ValueError(f'{name}: {key} must be {what}, not {_shown(value)!r}')
+    return str(value)
 
 # %% ../nbs/20_cli.ipynb #1489b397
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=ImageRecommender.__doc__, rich_markup_mode=None)
@@ -422,7 +465,7 @@ def compare(other:Other, # folder of the other collection
         _report(found, as_json, csv, page)
         raise typer.Exit(OK if len(found) else NOTHING)
 
-# %% ../nbs/20_cli.ipynb #dfca2596
+# %% ../nbs/20_cli.ipynb #167e30c4
 def scan(library:Folder, # folder of the collection
          store:Store=None, # where to keep the database
          workers:Workers=None, # decoding threads
@@ -449,7 +492,7 @@ def _single(command):
     single.command()(command)
     return lambda: _run(single)
 
-def main(): _run(app, ('index', 'search', 'add', 'remove', 'select', 'recommend', 'fit-weights', 'evaluate', 'duplicates', 'compare', 'demo'))
+def main(): _run(app, ('index', 'search', 'explore', 'add', 'remove', 'select', 'recommend', 'fit-weights', 'evaluate', 'duplicates', 'compare', 'demo'))
 scan_app, index_app, search_app = _single(scan), _single(index), _single(search)
 
 # %% ../nbs/20_cli.ipynb #da28936c

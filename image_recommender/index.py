@@ -150,7 +150,7 @@ def verify(folder:Path, # of a generation
         except OSError: pass # a read-only store is verified at each opening
     return manifest
 
-# %% ../nbs/04_index.ipynb #042acda5
+# %% ../nbs/04_index.ipynb #e5a7353c
 def current_generation(store:str|os.PathLike) -> str|None: # None: nothing was built yet
     "Name of the generation in use"
     path = Path(store)/'current'
@@ -185,7 +185,8 @@ class Generation:
             if f.name in arrays and (arrays[f.name].shape != (len(ids), f.dim) or arrays[f.name].dtype != f.dtype):
                 raise StoreError(f"{folder} holds {f.name} features of another kind than {f.dim} values of {f.dtype}. Open the library as it was "
                                  'built, or index(reset=True).')
-        engine = open_engine(arrays['clip'], folder, manifest['ann']) if 'ann' in manifest and 'clip' in arrays else None
+        try: engine = open_engine(arrays['clip'], folder, manifest['ann']) if 'ann' in manifest and 'clip' in arrays else None
+        except ValueError as e: raise IndexDamaged(folder, f'cannot be read ({e})') from e
         return cls(folder, manifest, ids, arrays, informative, engine)
 
     def __len__(self): return len(self.ids)
