@@ -26,7 +26,7 @@ from .progress import told
 from .search import SearchView
 
 # %% auto #0
-__all__ = ['check_arrays']
+__all__ = ['check_arrays', 'Library']
 
 # %% ../nbs/07_library.ipynb #12a8110d
 def check_arrays(paths:list[str], # n paths
@@ -44,7 +44,7 @@ def check_arrays(paths:list[str], # n paths
         arrays['clip'] = a/np.maximum(np.linalg.norm(a, axis=1, keepdims=True), 1e-12)
     return arrays
 
-# %% ../nbs/07_library.ipynb #7d1b1c48
+# %% ../nbs/07_library.ipynb #e73bb78f
 class Library:
     "A folder of pictures and its store; `ImageRecommender` adds the questions"
     def __init__(self,
@@ -168,7 +168,7 @@ class Library:
         if not len(view): raise StoreError(f'{display_name(self.root)} holds no indexed image yet: call index()')
         known = generation.manifest.get('calibration') if generation else None
         try: self._calibration = Calibration.load(known, generation.folder) if known else Calibration.fit(features, view.parts[0].arrays)
-            except (OSError, ValueError): self._calibration = Calibration.fit(features, view.parts[0].arrays) # it is no array, though its checksum fits
+        except (OSError, ValueError): self._calibration = Calibration.fit(features, view.parts[0].arrays) # it is no array, though its checksum fits
         if not self._weights_chosen and (stored := db.setting('weights')): self.weights = check_weights(stored, self.weights)
         self._view, self._seen = view, now
         return view
