@@ -23,8 +23,8 @@ __all__ = ['OK', 'NOTHING', 'USAGE', 'SOME_BAD', 'BUSY', 'CONFIG_KEYS', 'MOST_CO
            'Where', 'Tables', 'Explain', 'AsJson', 'Exact', 'DemoFolder', 'Host', 'Port', 'Theme', 'Browser', 'Chosen',
            'LabelsOf', 'Answers', 'Sample', 'Plot', 'Worst', 'Like', 'Dislike', 'Seen', 'Diversity', 'Places', 'Labels',
            'Likes', 'Name', 'Kinds', 'Keep', 'Csv', 'Page', 'MoveTo', 'HardLink', 'Yes', 'Other', 'scan_app',
-           'index_app', 'search_app', 'parse_weights', 'parse_box', 'find_config', 'load_config', 'index', 'search',
-           'explore', 'add', 'remove', 'select', 'evaluate', 'demo', 'recommend', 'fit_weights', 'duplicates',
+           'index_app', 'search_app', 'parse_weights', 'parse_box', 'find_config', 'load_config', 'say', 'index',
+           'search', 'explore', 'add', 'remove', 'select', 'evaluate', 'demo', 'recommend', 'fit_weights', 'duplicates',
            'compare', 'scan', 'main']
 
 # %% ../nbs/20_cli.ipynb #41802d6c
@@ -116,8 +116,14 @@ def _as_option(name, key, value) -> str:
     if not fits: raise ValueError(f'{name}: {key} must be {what}, not {_shown(value)!r}')
     return str(value)
 
-# %% ../nbs/20_cli.ipynb #1489b397
+# %% ../nbs/20_cli.ipynb #78e5eec5
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=ImageRecommender.__doc__, rich_markup_mode=None)
+
+def say(text:str, # a message, or lines of output
+        err:bool=False, # to stderr
+       ):
+    "Print; what could move the cursor or colour the terminal, as a file's name may, is escaped"
+    typer.echo(''.join(c if c.isprintable() or c in '\n\t' else c.encode('unicode_escape').decode() for c in text), err=err)
 
 class _Sentences:
     "Turns the library's errors into a message on stderr and an exit code"
@@ -130,7 +136,7 @@ class _Sentences:
         elif isinstance(error, KeyboardInterrupt):
             error, code = 'interrupted; what was read so far is stored, the same command goes on from there', 130
         else: return
-        typer.echo(f'image_recommender: {error}', err=True)
+        say(f'image_recommender: {error}', err=True)
         raise typer.Exit(code)
 
 Library = Annotated[str, typer.Option(help='Folder of the collection.', envvar='IMAGE_RECOMMENDER_LIBRARY', metavar='DIR')]
@@ -167,18 +173,18 @@ AsJson = Annotated[bool, typer.Option('--json', help='Print a JSON list.')]
 Exact = Annotated[bool, typer.Option('--exact', help='Score every image.')]
 DemoFolder = Annotated[str, typer.Argument(help='Where to make the demo collection.', metavar='DIR')]
 
-# %% ../nbs/20_cli.ipynb #31c8a7a5
+# %% ../nbs/20_cli.ipynb #3d2ff997
 def _summary(report, rec):
-    typer.echo(str(report))
-    for bad in rec.bad[:20]: typer.echo(f'  bad: {bad}')
-    if report.bad > 20: typer.echo(f'  and {report.bad-20:,} more')
+    say(str(report))
+    for bad in rec.bad[:20]: say(f'  bad: {bad}')
+    if report.bad > 20: say(f'  and {report.bad-20:,} more')
     raise typer.Exit(NOTHING if not report.total else SOME_BAD if report.bad else OK)
 
 def _watch(rec):
     "Until Ctrl-C, which is how it is meant to end"
     from image_recommender.watch import watch
-    typer.echo(f'watching {display_name(rec.root)}; stop with Ctrl-C', err=True)
-    try: watch(rec, tell=lambda report: typer.echo(str(report)))
+    say(f'watching {display_name(rec.root)}; stop with Ctrl-C', err=True)
+    try: watch(rec, tell=lambda report: say(str(report)))
     except KeyboardInterrupt: raise typer.Exit(OK) from None
 
 @app.command()
@@ -201,14 +207,14 @@ def index(library:Folder, # folder of the collection
         if watch: _watch(rec)
         _summary(rec.index(limit=limit, recall=recall, reset=reset, progress=sys.stderr.isatty()), rec)
 
-# %% ../nbs/20_cli.ipynb #a7763132
+# %% ../nbs/20_cli.ipynb #5149d48a
 def _explain(results):
-    for m in results: typer.echo(f'{m.explain()}\n  {display_name(m.path)}\n')
+    for m in results: say(f'{m.explain()}\n  {display_name(m.path)}\n')
 
 def _table(results):
     for m in results:
         parts = '  '.join(f'{k} {v:.3f}' for k, v in m.contributions.items())
-        typer.echo(f'{m.rank:>3}  {m.score:.3f}  {parts}  {display_name(m.path)}')
+        say(f'{m.rank:>3}  {m.score:.3f}  {parts}  {display_name(m.path)}')
 
 @app.command()
 def search(images:Images=None, # query images; several are combined
@@ -241,16 +247,16 @@ def search(images:Images=None, # query images; several are combined
         bad = []
         results = rec.similar(images, k=topk, weights=parse_weights(weights), candidates=max(clipk, topk or 0), exact=exact, on_bad=bad.append,
                               text=text, color=color or None, unlike=unlike, box=parse_box(box), within=within, where=parse_where(where))
-        for b in bad: typer.echo(f'image_recommender: {b}', err=True)
-        if as_json: typer.echo(json.dumps([m.explain().to_dict() for m in results] if explain else results.to_dicts(), indent=1))
+        for b in bad: say(f'image_recommender: {b}', err=True)
+        if as_json: say(json.dumps([m.explain().to_dict() for m in results] if explain else results.to_dicts(), indent=1))
         else: (_explain if explain else _table)(results)
         if visualize and len(results):
             results.plot().savefig(output, dpi=120)
-            typer.echo(f'saved {output}', err=True)
-        if report: typer.echo(f'saved {display_name(results.save(report))}', err=True)
+            say(f'saved {output}', err=True)
+        if report: say(f'saved {display_name(results.save(report))}', err=True)
         raise typer.Exit(NOTHING if not len(results) else SOME_BAD if bad else OK)
 
-# %% ../nbs/20_cli.ipynb #683ebe95
+# %% ../nbs/20_cli.ipynb #7be412bf
 Host = Annotated[str, typer.Option(help='Address to listen on; default: this computer alone.')]
 Port = Annotated[Optional[int], typer.Option(help='Port to listen on; default: any that is free.', min=1, max=65535)]
 Theme = Annotated[str, typer.Option(help="'light', 'dark', or 'auto': what the system prefers.")]
@@ -270,10 +276,10 @@ def explore(library:Library='.', # folder of the collection
     from image_recommender.app import serve
     with _Sentences():
         ImageRecommender(library, store=store, model=model, device=device).view # what is wrong is told now
-        try: serve(dict(root=library, store=store, model=model, device=device), host, port, theme, browser, lambda words: typer.echo(words, err=True))
+        try: serve(dict(root=library, store=store, model=model, device=device), host, port, theme, browser, lambda words: say(words, err=True))
         except KeyboardInterrupt: raise typer.Exit(OK) from None
 
-# %% ../nbs/20_cli.ipynb #dd087b26
+# %% ../nbs/20_cli.ipynb #b7eb0795
 Chosen = Annotated[list[str], typer.Argument(help='Images of the library.', metavar='IMAGE')]
 
 @app.command()
@@ -292,9 +298,9 @@ def remove(images:Chosen, # images of the library
            store:Store=None, # where the index is
           ):
     "Take IMAGE out of the library for good; the file stays, and `add` brings it back."
-    with _Sentences(): typer.echo(f'{ImageRecommender(library, store=store).remove(images):,} removed')
+    with _Sentences(): say(f'{ImageRecommender(library, store=store).remove(images):,} removed')
 
-# %% ../nbs/20_cli.ipynb #5cb082fd
+# %% ../nbs/20_cli.ipynb #50d13cb5
 @app.command()
 def select(library:Library='.', # folder of the collection
            where:Where=None, # see `parse_condition`
@@ -306,10 +312,10 @@ def select(library:Library='.', # folder of the collection
         rec = ImageRecommender(library, store=store)
         for t in table or (): rec.join(t)
         paths = rec.select(parse_where(where))
-        for p in paths: typer.echo(display_name(p))
+        for p in paths: say(display_name(p))
         raise typer.Exit(OK if paths else NOTHING)
 
-# %% ../nbs/20_cli.ipynb #c92cf767
+# %% ../nbs/20_cli.ipynb #755aedf3
 LabelsOf = Annotated[Optional[str], typer.Option('--labels', help="'folder', or a CSV file with the columns path and label; default: edits of the library's own images.", metavar='folder|FILE')]
 Answers = Annotated[int, typer.Option('-k', help='How many answers count.', min=1)]
 Sample = Annotated[Optional[int], typer.Option(help='How many images ask; default: 1000 with labels, 100 without.', min=1)]
@@ -330,13 +336,13 @@ def evaluate(labels:LabelsOf=None, # what belongs together
     "Measure how well the library finds: mAP, precision, recall, nDCG with labels, the originals of edits without."
     with _Sentences():
         found = ImageRecommender(library, store=store).evaluate(labels, k, parse_weights(weights), sample, progress=sys.stderr.isatty())
-        typer.echo(json.dumps(found.to_dict(), indent=1) if as_json else repr(found))
+        say(json.dumps(found.to_dict(), indent=1) if as_json else repr(found))
         for file, make in ((plot, found.plot), (worst, lambda: found.worst().plot())):
             if not file: continue
             make().savefig(file, dpi=120)
-            typer.echo(f'saved {file}', err=True)
+            say(f'saved {file}', err=True)
 
-# %% ../nbs/20_cli.ipynb #203238c0
+# %% ../nbs/20_cli.ipynb #c46aa417
 @app.command()
 def demo(folder:DemoFolder='demo', # where to make the collection
          model:Model='efficientnet-lite0', # see `make_embedder`
@@ -344,22 +350,22 @@ def demo(folder:DemoFolder='demo', # where to make the collection
     "Make a small collection, index it and search it: no internet needed."
     from image_recommender.demo import make_demo
     with _Sentences():
-        typer.echo(f'Making the demo collection in {folder} ...')
+        say(f'Making the demo collection in {folder} ...')
         make_demo(folder)
         rec = ImageRecommender(folder, model=model)
         report = rec.index(progress=sys.stderr.isatty())
-        typer.echo(str(report))
+        say(str(report))
         for name in ('chelsea', 'coffee'):
             query = next(Path(folder, name).glob(f'{name}_original.*'))
-            typer.echo(f'\nMost similar to {query}:')
+            say(f'\nMost similar to {query}:')
             results = rec.similar(query, k=5)
             _table(results)
             picture = f'{name}_similar.png'
             results.plot().savefig(picture, dpi=120)
-            typer.echo(f'saved {picture}')
-        typer.echo('\nNow try your own:  image_recommender index DIR  and  image_recommender search IMAGE --library DIR')
+            say(f'saved {picture}')
+        say('\nNow try your own:  image_recommender index DIR  and  image_recommender search IMAGE --library DIR')
 
-# %% ../nbs/20_cli.ipynb #b73ecce0
+# %% ../nbs/20_cli.ipynb #eeefac4d
 Like = Annotated[list[str], typer.Option(help='An image that was liked; may be repeated.', metavar='IMAGE')]
 Dislike = Annotated[Optional[list[str]], typer.Option(help='An image that was not.', metavar='IMAGE')]
 Seen = Annotated[Optional[list[str]], typer.Option(help='An image that is not to be shown again.', metavar='IMAGE')]
@@ -385,15 +391,15 @@ def recommend(like:Like, # what was liked
     with _Sentences():
         rec = ImageRecommender(library, store=store, model=model, device=device)
         results = rec.recommend(like, dislike or (), k=topk, diversity=diversity, seen=seen or (), weights=parse_weights(weights))
-        if as_json: typer.echo(json.dumps(results.to_dicts(), indent=1))
+        if as_json: say(json.dumps(results.to_dicts(), indent=1))
         else: _table(results)
-        if not len(results): typer.echo(f'image_recommender: {results.message}', err=True)
+        if not len(results): say(f'image_recommender: {results.message}', err=True)
         elif visualize:
             results.plot().savefig(output, dpi=120)
-            typer.echo(f'saved {output}', err=True)
+            say(f'saved {output}', err=True)
         raise typer.Exit(OK if len(results) else NOTHING)
 
-# %% ../nbs/20_cli.ipynb #83225d76
+# %% ../nbs/20_cli.ipynb #7826da1c
 Labels = Annotated[Optional[str], typer.Option(help="'folder': the name of an image's folder; or a CSV file with the columns path and label.", metavar='folder|FILE')]
 Likes = Annotated[Optional[list[str]], typer.Option('--like', help='An indexed image that was liked; may be repeated.', metavar='IMAGE')]
 Name = Annotated[Optional[str], typer.Option(help='Save the weights under this name, for --weights.')]
@@ -407,9 +413,9 @@ def fit_weights(labels:Labels=None, # what belongs together
                 store:Store=None, # where the index is
                ):
     "Fit the weights of the metrics to labels, or to likes and dislikes; the default stays unless others are better."
-    with _Sentences(): typer.echo(repr(ImageRecommender(library, store=store).fit_weights(labels, likes=like or None, dislikes=dislike or None, name=name)))
+    with _Sentences(): say(repr(ImageRecommender(library, store=store).fit_weights(labels, likes=like or None, dislikes=dislike or None, name=name)))
 
-# %% ../nbs/20_cli.ipynb #6eabc84a
+# %% ../nbs/20_cli.ipynb #40be812e
 Kinds = Annotated[Optional[str], typer.Option(help='Some of exact,re-encoding,edit,burst,similar; default: the first four.')]
 Keep = Annotated[str, typer.Option(help="Which of a group to keep: 'largest', 'sharpest' or 'oldest'.")]
 Csv = Annotated[Optional[str], typer.Option('--csv', help='Write a table.', metavar='FILE')]
@@ -424,9 +430,9 @@ def _report(found, as_json, csv, page):
     if csv: found.to_csv(csv)
     if page: found.to_html(page)
     for file in (csv, page):
-        if file: typer.echo(f'saved {file}', err=True)
-    if as_json: typer.echo(json.dumps(found.to_dicts(), indent=1))
-    elif not (csv or page): typer.echo('\n'.join([found.summary, *map(repr, found)]))
+        if file: say(f'saved {file}', err=True)
+    if as_json: say(json.dumps(found.to_dicts(), indent=1))
+    elif not (csv or page): say('\n'.join([found.summary, *map(repr, found)]))
 
 def _kinds(kinds): return {} if kinds is None else dict(kinds=[k.strip() for k in kinds.split(',')])
 
@@ -447,7 +453,7 @@ def duplicates(library:Library='.', # folder of the collection
         found = ImageRecommender(library, store=store).duplicates(keep=keep, **_kinds(kinds))
         plans = [p for wanted, p in ((move_to, lambda: found.move_to(move_to, dry_run=not yes)), (hard_link, lambda: found.hard_link(dry_run=not yes))) if wanted]
         if not plans or as_json or csv or page: _report(found, as_json, csv, page)
-        for plan in plans: typer.echo(repr(plan()).replace('dry_run=False', '--yes'))
+        for plan in plans: say(repr(plan()).replace('dry_run=False', '--yes'))
         raise typer.Exit(OK if len(found) else NOTHING)
 
 @app.command()
@@ -465,7 +471,7 @@ def compare(other:Other, # folder of the other collection
         _report(found, as_json, csv, page)
         raise typer.Exit(OK if len(found) else NOTHING)
 
-# %% ../nbs/20_cli.ipynb #167e30c4
+# %% ../nbs/20_cli.ipynb #d938e74f
 def scan(library:Folder, # folder of the collection
          store:Store=None, # where to keep the database
          workers:Workers=None, # decoding threads
@@ -474,16 +480,16 @@ def scan(library:Folder, # folder of the collection
     with _Sentences():
         rec = ImageRecommender(library, store=store, workers=workers)
         report = rec.scan(progress=sys.stderr.isatty())
-        typer.echo(f'{report.total:,} images are known: {report.added:,} added, {report.removed:,} removed, {report.bad:,} of {report.found:,} files bad')
+        say(f'{report.total:,} images are known: {report.added:,} added, {report.removed:,} removed, {report.bad:,} of {report.found:,} files bad')
         raise typer.Exit(NOTHING if not report.total else SOME_BAD if report.bad else OK)
 
 def _run(application, commands=()):
     "Run a Typer application with the defaults of the configuration file"
-    def plain(message, *args, **kwargs): typer.echo(f'image_recommender: {message}', err=True)
+    def plain(message, *args, **kwargs): say(f'image_recommender: {message}', err=True)
     warnings.showwarning = plain
     try: config = load_config(find_config())
     except ValueError as e:
-        typer.echo(f'image_recommender: {e}', err=True)
+        say(f'image_recommender: {e}', err=True)
         sys.exit(USAGE)
     application(default_map={c: config for c in commands} if commands else config)
 
