@@ -111,7 +111,7 @@ def unmounted(root:Path, # folder of the collection
         if empty(os.path.dirname(p)): missing.add(p)
     return missing
 
-# %% ../nbs/06a_indexing.ipynb #57950d03
+# %% ../nbs/06a_indexing.ipynb #2626afa6
 def is_changed(record:ImageRecord, # what the library knows
                root:Path, # folder of the collection
               ) -> bool: # False also for a file that is gone
@@ -138,15 +138,16 @@ def store_known(db:Database, # of the library
                 report:IndexReport, # is told
                ):
     "Store a file with a content that is known: the same image as before, moved, or a copy"
-    twin = file.match
-    if twin.id in gone:
-        if (old := db.find(file.path)) and old.id != twin.id: db.remove([old.id])
+    twin, old = file.match, db.find(file.path)
+    same = old is not None and old.sha256 == file.sha256 # its content is as it was, only its time is new
+    if not same and (moved := [t for t in (twin, *db.twins(file.sha256)) if t.id in gone and len(db.complete_ids(rows, [t.id]))]):
+        twin = moved[0] # another one than was found, if that was taken by a file before this
+        if old: db.remove([old.id])
         db.move(twin.id, file.path, file.size, file.mtime_ns)
         del gone[twin.id]
         report.moved += 1
         return
-    same = twin.path == file.path # its content is as it was, only its time is new
-    db.add([ImageRecord(file.path, file.size, file.mtime_ns, file.sha256, twin.width, twin.height, twin.format, twin.taken)], None if same else rows)
+    db.add([ImageRecord(file.path, file.size, file.mtime_ns, file.sha256, twin.width, twin.height, twin.format, twin.taken)], None if same and twin.id == old.id else rows)
     report.copied += not same
     report.added += not same
 
