@@ -18,8 +18,8 @@ from .loader import BadImage, display_name, find_images, image_extensions
 from .progress import Progress
 
 # %% auto #0
-__all__ = ['IndexReport', 'scan_folder', 'scan_paths', 'unmounted', 'is_changed', 'known_content', 'store_known', 'store_batch',
-           'bring_up_to_date']
+__all__ = ['IndexReport', 'scan_folder', 'scan_paths', 'unmounted', 'is_changed', 'known_content', 'claim_moved', 'store_known',
+           'store_batch', 'bring_up_to_date']
 
 # %% ../nbs/06a_indexing.ipynb #3ed2d83d
 @dataclass
@@ -111,7 +111,7 @@ def unmounted(root:Path, # folder of the collection
         if empty(os.path.dirname(p)): missing.add(p)
     return missing
 
-# %% ../nbs/06a_indexing.ipynb #2626afa6
+# %% ../nbs/06a_indexing.ipynb #bf2fb342
 def is_changed(record:ImageRecord, # what the library knows
                root:Path, # folder of the collection
               ) -> bool: # False also for a file that is gone
@@ -131,6 +131,22 @@ def known_content(db:Database, # of the library
         return max((t for t in twins if t.id in complete), key=lambda t: t.id in gone, default=None)
     return known
 
+def claim_moved(db:Database, # of the library
+                file, # `Known` or `ImageRecord`: a file that was read
+                gone:dict[int, str], # {id: path} of images whose files are gone; loses the one that is found
+                report:IndexReport, # is told
+               ) -> bool: # whether there is one
+    "Of the images whose files are gone, one with the content of this file: it was moved here, and keeps its id"
+    old = db.find(file.path)
+    if old and old.sha256 == file.sha256: return False # it is where it was
+    twin = next((t for t in db.twins(file.sha256) if t.id in gone), None) if gone else None
+    if twin is None: return False
+    if old: db.remove([old.id])
+    db.move(twin.id, file.path, file.size, file.mtime_ns)
+    del gone[twin.id]
+    report.moved += 1
+    return True
+
 def store_known(db:Database, # of the library
                 file:Known, # a file with the content of an image
                 rows:dict[str, np.ndarray], # the features of that image
@@ -138,20 +154,15 @@ def store_known(db:Database, # of the library
                 report:IndexReport, # is told
                ):
     "Store a file with a content that is known: the same image as before, moved, or a copy"
+    claim_moved(db, file, gone, report)
     twin, old = file.match, db.find(file.path)
-    same = old is not None and old.sha256 == file.sha256 # its content is as it was, only its time is new
-    if not same and (moved := [t for t in (twin, *db.twins(file.sha256)) if t.id in gone and len(db.complete_ids(rows, [t.id]))]):
-        twin = moved[0] # another one than was found, if that was taken by a file before this
-        if old: db.remove([old.id])
-        db.move(twin.id, file.path, file.size, file.mtime_ns)
-        del gone[twin.id]
-        report.moved += 1
-        return
-    db.add([ImageRecord(file.path, file.size, file.mtime_ns, file.sha256, twin.width, twin.height, twin.format, twin.taken)], None if same and twin.id == old.id else rows)
+    same = old is not None and old.sha256 == file.sha256 # its content is as it was, only its time or place is new
+    whole = same and len(db.complete_ids(rows, [old.id])) > 0
+    db.add([ImageRecord(file.path, file.size, file.mtime_ns, file.sha256, twin.width, twin.height, twin.format, twin.taken)], None if whole else rows)
     report.copied += not same
     report.added += not same
 
-# %% ../nbs/06a_indexing.ipynb #7845fb43
+# %% ../nbs/06a_indexing.ipynb #0beba6b3
 def store_batch(db:Database, # of the library
                 root:Path, # folder of the collection
                 batch:Batch, # from the extractor
@@ -166,8 +177,8 @@ def store_batch(db:Database, # of the library
         for known in batch.known: # before anything is written: two files may have changed places
             try: rows[known.path] = {n: db.features([known.match.id], n) for n in names}
             except KeyError: again.append(known.path)
+        report.added += len(batch.records) - sum(claim_moved(db, r, gone, report) for r in batch.records) # whose features were not stored
         db.add(batch.records, batch.rows)
-        report.added += len(batch.records)
         for known in batch.known:
             if known.path in rows: store_known(db, known, rows[known.path], gone, report)
         for bad in batch.bad:

@@ -124,8 +124,12 @@ class Folder(RuleBasedStateMachine):
         shutil.rmtree(self.root/'other', ignore_errors=True)
         os.replace(self.root/'sub', self.root/'other')
 
-    @rule(name=names)
-    def forbid(self, name): self.unreadable.add(name)
+    @rule(data=st.data())
+    def forbid(self, data):
+        name = self.existing(data)
+        assume(name != 'keep.png')
+        self.put(name, data.draw(contents))
+        self.unreadable.add(name)
 
     @rule()
     def allow(self): self.unreadable.clear()
@@ -160,9 +164,9 @@ class Folder(RuleBasedStateMachine):
                 continue
             if n in before and before[n][1] == sha(data): want[n] = before[n][:2]
             else: want[n] = None, sha(data)
-        return want, bad, gone, not again
+        return want, bad, gone
 
-    def compare(self, before, want, bad, gone, recognised):
+    def compare(self, before, want, bad, gone):
         after = self.state()
         assert {p: v[1] for p, v in after.items() if p not in gone or p in want} == {p: h for p, (_, h) in want.items() if p in after}
         moved = {i for i, *_ in gone.values()} & {after[p][0] for p in after if p not in before or before[p][0] != after[p][0]}
@@ -175,7 +179,7 @@ class Folder(RuleBasedStateMachine):
             new = after[p][0]
             if id is not None: assert new == id, f'{p!r} has its content and lost its id'
             else: assert new > highest or (new in moved and next(v for v in gone.values() if v[0] == new)[1] == h), f'{p!r} has another content and the id of before'
-        for h in {v[1] for v in gone.values()} if recognised else (): # as many moved files as can be; when all is extracted anew, by their paths only
+        for h in {v[1] for v in gone.values()}: # as many moved files as can be
             fresh = [p for p, (id, x) in want.items() if id is None and x == h]
             ids = {v[0] for v in gone.values() if v[1] == h}
             assert len(ids & {after[p][0] for p in fresh}) == min(len(ids), len(fresh)), 'a moved file lost its id'
@@ -215,19 +219,23 @@ class Folder(RuleBasedStateMachine):
         report = self.rec.index(progress=False, limit=n)
         assert report.removed == 0 and {v[0] for v in before.values()} - {v[0] for v in self.state().values()} <= {v[0] for v in before.values()} and report.added + report.moved <= n
 
-    @rule(n=st.integers(1, 8), batch=st.integers(1, 4))
-    def kill(self, n, batch):
-        "The process ends before the n-th commit; another goes on"
-        commit, left = Database.transaction, [n]
+    @rule(n=st.integers(1, 8), batch=st.integers(1, 4), within=st.sampled_from(['transaction', '_add_feature', 'move', 'remove', 'add_bad']))
+    def kill(self, n, batch, within):
+        "The process ends before the n-th commit, or in the middle of a transaction; another goes on"
+        real, left = getattr(Database, within), [n]
         @contextmanager
         def transaction(db):
             outermost = not db._db.in_transaction
-            with commit(db) as it:
+            with real(db) as it:
                 yield it
                 left[0] -= outermost
                 if outermost and left[0] == 0: raise Killed
+        def method(*args):
+            left[0] -= 1
+            if left[0] == 0: raise Killed
+            return real(*args)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Database, 'transaction', transaction)
+            patch.setattr(Database, within, transaction if within == 'transaction' else method)
             patch.setattr(image_recommender.extract.Extractor, 'batch_size', batch)
             try: self.rec.index(progress=False)
             except Killed: pass

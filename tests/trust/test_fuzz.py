@@ -324,3 +324,31 @@ def test_wrong_filters_are_named(rec, wrong, says):
 
 def test_a_pattern_that_takes_ages_elsewhere_is_quick(rec):
     assert rec.select('*a'*30 + '!') == [] == rec.select({'who': '*a'*30 + '!'})
+
+
+# With a network: pictures in any form, regions, texts
+
+@pytest.fixture(scope='module')
+def seen(tmp_path_factory):
+    "A library of photographs, embedded"
+    from importlib.resources import files
+    folder = tmp_path_factory.mktemp('photos')
+    for name in ('astronaut.png', 'camera.png', 'chelsea.png', 'coffee.png', 'coins.png', 'rocket.jpg'): Image.open(files('skimage')/'data'/name).convert('RGB').resize((90, 60)).save(folder/name)
+    rec = ImageRecommender(folder, model='efficientnet-lite0')
+    rec.index(progress=False)
+    return rec
+
+
+boxes = st.one_of(st.none(), st.tuples(*[st.floats(0, 1)]*4), st.tuples(*[st.integers(-5, 100)]*4), st.tuples(*[numbers]*4))
+masks = st.one_of(st.none(), st.sampled_from([np.ones((60, 90)), np.zeros((60, 90)), np.eye(60, 90) > 0, np.full((60, 90), np.nan), np.ones((3, 3)), np.ones((60, 90, 1), np.uint8), PNG]), odd_arrays)
+
+
+@given(st.one_of(st.integers(1, 6), st.sampled_from(['coffee.png', 'rocket.jpg', PNG]), pictures, odd_arrays, data), boxes, masks, st.sampled_from([None, None, {'clip': 1}, {'color': 1, 'phash': 1}]), st.sampled_from([None, 'red', 'a cat']))
+def test_pictures_and_regions_are_looked_at_or_refused(seen, query, box, mask, weights, color):
+    found = answer(seen.similar, query, 6, weights, box=box, mask=mask, color=color)
+    if found is None: return
+    check(found, 6)
+    if hasattr(query, 'seek'): query.seek(0)
+    looked = seen.look(query, box=box, mask=mask) # the same question, looked at once
+    again = seen.similar(looked, 6, weights, color=color)
+    assert [m.id for m in again] == [m.id for m in found] and np.allclose([m.score for m in again], [m.score for m in found], atol=1e-5)
