@@ -16,14 +16,14 @@ from .loader import display_name
 __all__ = ['PROPERTIES', 'path_regex', 'Property', 'Table', 'image_ids', 'join_table', 'column_mask', 'allowed_ids',
            'parse_condition', 'parse_where']
 
-# %% ../nbs/06c_filters.ipynb #e5c829cf
+# %% ../nbs/06c_filters.ipynb #642bbaef
 _WILDCARDS = {'**/': '(?:.*/)?', '**': '.*', '*': '[^/]*', '?': '[^/]'}
 _TOKEN = re.compile(r'\*\*/|\*\*|\*|\?|\[!?\]?[^\]/]*\]|.', re.DOTALL)
 
 def _translate(pattern:str) -> str:
     "The regular expression of a pattern with wildcards, not anchored"
     parts = []
-    for token in _TOKEN.findall(pattern):
+    for token in _TOKEN.findall(re.sub(r'\*{3,}', '**', pattern)): # more stars say no more, and take for ever to match
         if len(token) > 2 and token[0] == '[':
             inside = re.sub(r'([\\\[\]^&~|])', r'\\\1', token[1:-1].removeprefix('!'))
             token = f"[^/{inside}]" if token[1] == '!' else f'[{inside}]'

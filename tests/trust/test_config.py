@@ -10,7 +10,7 @@ from image_recommender import Library, cli
 from image_recommender.cli import CONFIG_KEYS, load_config
 from image_recommender.database import StoreError
 
-more_often = settings(max_examples=5*settings.default.max_examples)
+more_often = settings(max_examples=2*settings.default.max_examples)
 
 
 # Any document

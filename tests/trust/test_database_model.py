@@ -209,7 +209,7 @@ class Folder(RuleBasedStateMachine):
         report = self.rec.index(progress=False, limit=n)
         assert report.removed == 0 and {v[0] for v in before.values()} - {v[0] for v in self.state().values()} <= {v[0] for v in before.values()} and report.added + report.moved <= n
 
-    @rule(n=st.integers(1, 8), batch=st.integers(1, 4), within=st.sampled_from(['transaction', '_add_feature', 'move', 'remove', 'add_bad']))
+    @rule(n=st.integers(1, 5), batch=st.integers(1, 4), within=st.sampled_from(['transaction', '_add_feature', 'move', 'remove', 'add_bad']))
     def kill(self, n, batch, within):
         "The process ends before the n-th commit, or in the middle of a transaction; another goes on"
         real, left = getattr(Database, within), [n]

@@ -18,7 +18,7 @@ PACKAGE = os.path.dirname(image_recommender.__file__)
 REFUSALS = ValueError, KeyError, TypeError, BadImage, StoreError
 METRICS = 'clip', 'color', 'phash'
 N, DIM = 300, 16
-more_often = settings(max_examples=5*settings.default.max_examples)
+more_often = settings(max_examples=2*settings.default.max_examples)
 FORMATS = 'JPEG', 'PNG', 'HEIF'
 NAMES = ['beach.jpg', "o'neil.png", 'a;b--c.jpg', 'x%_y.JPG', '*?.gif', '[1].tif', 'naïve ümläut.jpg', '(select).png', '"q".jpg', 'new\nline.jpg', '\udcff.jpg', 'a\\b.jpg']
 
@@ -291,6 +291,7 @@ def score_of(rec, wanted, i, shares):
     return sum(parts) if known else None
 
 
+@settings(max_examples=settings.default.max_examples//3)
 @given(st.lists(st.integers(1, N), min_size=1, max_size=3, unique=True), good_weights, st.integers(1, 30))
 def test_exact_answers_are_those_of_a_scan(rec, wanted, weights, k):
     assume(sum(weights.values()) > 1e-3)
@@ -323,7 +324,7 @@ def test_wrong_filters_are_named(rec, wrong, says):
 
 
 def test_a_pattern_that_takes_ages_elsewhere_is_quick(rec):
-    assert rec.select('*a'*30 + '!') == [] == rec.select({'who': '*a'*30 + '!'})
+    for pattern in ('*a'*30 + '!', 3000*'*' + '!', 'a/' + 3000*'*' + '!', 9*'**/' + '!'): assert rec.select(pattern) == [] == rec.select({'who': pattern})
 
 
 # With a network: pictures in any form, regions, texts
