@@ -17,15 +17,15 @@ from .recommender import ImageRecommender
 from .visualize import check_page
 
 # %% auto #0
-__all__ = ['OK', 'NOTHING', 'USAGE', 'SOME_BAD', 'BUSY', 'CONFIG_KEYS', 'app', 'Library', 'Folder', 'Store', 'Model', 'Device',
-           'Workers', 'Limit', 'Recall', 'Ann', 'Runtime', 'Processes', 'Watch', 'Reset', 'Images', 'TopK', 'ClipK',
-           'Weights', 'Text', 'Color', 'Unlike', 'Box', 'Within', 'Visualize', 'Output', 'Report', 'Where', 'Tables',
-           'Explain', 'AsJson', 'Exact', 'DemoFolder', 'Host', 'Port', 'Theme', 'Browser', 'Chosen', 'ReadData',
-           'Repair', 'LabelsOf', 'Answers', 'Sample', 'Plot', 'Worst', 'Like', 'Dislike', 'Seen', 'Diversity', 'Places',
-           'Labels', 'Likes', 'Name', 'Kinds', 'Keep', 'Csv', 'Page', 'MoveTo', 'HardLink', 'Yes', 'Other', 'scan_app',
-           'index_app', 'search_app', 'parse_weights', 'parse_box', 'find_config', 'load_config', 'index', 'search',
-           'explore', 'add', 'remove', 'select', 'check', 'evaluate', 'demo', 'recommend', 'fit_weights', 'duplicates',
-           'compare', 'scan', 'main']
+__all__ = ['OK', 'NOTHING', 'USAGE', 'SOME_BAD', 'BUSY', 'CONFIG_KEYS', 'MOST_CONFIG', 'app', 'Library', 'Folder', 'Store',
+           'Model', 'Device', 'Workers', 'Limit', 'Recall', 'Ann', 'Runtime', 'Processes', 'Watch', 'Reset', 'Images',
+           'TopK', 'ClipK', 'Weights', 'Text', 'Color', 'Unlike', 'Box', 'Within', 'Visualize', 'Output', 'Report',
+           'Where', 'Tables', 'Explain', 'AsJson', 'Exact', 'DemoFolder', 'Host', 'Port', 'Theme', 'Browser', 'Chosen',
+           'ReadData', 'Repair', 'LabelsOf', 'Answers', 'Sample', 'Plot', 'Worst', 'Like', 'Dislike', 'Seen',
+           'Diversity', 'Places', 'Labels', 'Likes', 'Name', 'Kinds', 'Keep', 'Csv', 'Page', 'MoveTo', 'HardLink',
+           'Yes', 'Other', 'scan_app', 'index_app', 'search_app', 'parse_weights', 'parse_box', 'find_config',
+           'load_config', 'say', 'index', 'search', 'explore', 'add', 'remove', 'select', 'check', 'evaluate', 'demo',
+           'recommend', 'fit_weights', 'duplicates', 'compare', 'scan', 'main']
 
 # %% ../nbs/20_cli.ipynb #41802d6c
 OK, NOTHING, USAGE, SOME_BAD, BUSY = 0, 1, 2, 3, 4
@@ -50,8 +50,9 @@ def parse_box(text:str|None, # 'left,top,right,bottom'
     except ValueError: raise ValueError(f'{text!r} is no box; write left,top,right,bottom, as 40,0,200,120 or .25,0,.75,.5') from None
     return left, top, right, bottom
 
-# %% ../nbs/20_cli.ipynb #614abfab
+# %% ../nbs/20_cli.ipynb #25182716
 CONFIG_KEYS = ('library', 'store', 'model', 'topk', 'clipk', 'weights', 'workers', 'limit', 'recall', 'device', 'ann', 'runtime')
+MOST_CONFIG = 65_536 # characters
 
 def find_config() -> Path|None:
     "The configuration file in use"
@@ -59,22 +60,70 @@ def find_config() -> Path|None:
     places = Path('image_recommender.yaml'), Path(os.path.expanduser('~'), '.config', 'image_recommender.yaml')
     return next((p for p in places if os.path.isfile(p)), None) # False also where there is no permission to look
 
+_OPENING = yaml.FlowSequenceStartToken, yaml.FlowMappingStartToken, yaml.BlockSequenceStartToken, yaml.BlockMappingStartToken
+
+def _read_yaml(path):
+    "The one document of a small file; an alias (`*name`) could stand for more than any memory holds, and no setting needs one"
+    if not path.is_file(): raise ValueError('there is no such file')
+    with open(path, encoding='utf-8') as f: text = f.read(MOST_CONFIG+1)
+    if len(text) > MOST_CONFIG: raise ValueError(f'it has more than {MOST_CONFIG:,} characters')
+    deep = 0
+    for token in yaml.scan(text):
+        if isinstance(token, yaml.AliasToken): raise ValueError('aliases such as *name are not used here')
+        deep += isinstance(token, _OPENING)
+        if deep > 20: raise ValueError('it holds more than 20 lists and mappings')
+    return yaml.safe_load(text)
+
 def load_config(path:str|os.PathLike|None, # YAML file; None: no configuration
                ) -> dict: # {option: value}
     "Read defaults for the options; raises ValueError that names the file and the key"
     if path is None: return {}
-    try: config = yaml.safe_load(Path(path).read_text(encoding='utf-8')) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as e: raise ValueError(f'{path} cannot be read as YAML: {e}') from e
-    if not isinstance(config, dict): raise ValueError(f'{path} must hold lines of the form "key: value"')
+    name = display_name(path)
+    try: config = _read_yaml(Path(path)) or {}
+    except Exception as e: # of many kinds: a number of 5,000 digits, a date that there is not, brackets 10,000 deep
+        raise ValueError(f"{name} cannot be read as YAML: {' '.join(str(e).split())[:300] or type(e).__name__}") from None
+    if not isinstance(config, dict): raise ValueError(f'{name} must hold lines of the form "key: value"')
     for key in config:
         if key not in CONFIG_KEYS:
-            near = difflib.get_close_matches(str(key), CONFIG_KEYS, 1)
-            raise ValueError(f'{path}: unknown key {key!r}' + (f', did you mean {near[0]!r}?' if near else f'; known are {", ".join(CONFIG_KEYS)}'))
-    if isinstance(config.get('weights'), dict): config['weights'] = ','.join(f'{k}={v}' for k, v in config['weights'].items())
-    return {k: str(v) for k, v in config.items()}
+            near = difflib.get_close_matches(str(_shown(key)), CONFIG_KEYS, 1)
+            raise ValueError(f'{name}: unknown key {_shown(key)!r}' + (f', did you mean {near[0]!r}?' if near else f'; known are {", ".join(CONFIG_KEYS)}'))
+    return {k: _as_option(name, k, v) for k, v in config.items() if v is not None}
 
-# %% ../nbs/20_cli.ipynb #7fca9289
+# %% ../nbs/20_cli.ipynb #29032fe0
+_WHOLE = 'topk', 'clipk', 'workers', 'limit'
+
+def _shown(value):
+    "A value from a file as it can stand in a message"
+    if isinstance(value, str): return value[:60]
+    return value if isinstance(value, (bool, float)) or (isinstance(value, int) and abs(value) < 10**18) else type(value).__name__
+
+def _is_number(value):
+    try: return not isinstance(value, bool) and isinstance(value, (int, float, str)) and 0 <= float(value) < float('inf')
+    except (ValueError, OverflowError): return False
+
+def _is_text(value):
+    try: return isinstance(value, str) and value.strip() != '' and b'\0' not in os.fsencode(value)
+    except UnicodeEncodeError: return False # half a character
+
+def _as_option(name, key, value) -> str:
+    "A value as the command line would give it; raises ValueError that names the file and the key"
+    if key in _WHOLE: fits, what = type(value) is int and 1 <= value < 2**31, 'a whole number from 1'
+    elif key == 'recall': fits, what = _is_number(value) and 0 < float(value) <= 1, 'a number above 0, up to 1'
+    elif key == 'weights' and isinstance(value, dict):
+        fits, what = all(isinstance(n, str) and n.isidentifier() and _is_number(w) for n, w in value.items()), 'of the form {clip: .5, color: .3, phash: .2}'
+        if fits: return ','.join(f'{n}={w}' for n, w in value.items())
+    else: fits, what = _is_text(value), 'a text; a number or a word such as no becomes one in quotes'
+    if not fits: raise ValueError(f'{name}: {key} must be {what}, not {_shown(value)!r}')
+    return str(value)
+
+# %% ../nbs/20_cli.ipynb #13ada669
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=ImageRecommender.__doc__, rich_markup_mode=None)
+
+def say(text:str, # a message, or lines of output
+        err:bool=False, # to stderr
+       ):
+    "Print; what could move the cursor or colour the terminal, as a file's name may, is escaped"
+    typer.echo(''.join(c if c.isprintable() or c in '\n\t' else c.encode('unicode_escape').decode() for c in text), err=err)
 
 class _Sentences:
     "Turns the library's errors into a message on stderr and an exit code"
@@ -88,7 +137,7 @@ class _Sentences:
         elif isinstance(error, KeyboardInterrupt):
             error, code = 'interrupted; what was read so far is stored, the same command goes on from there', 130
         else: return
-        typer.echo(f'image_recommender: {_in_words(error)}', err=True)
+        say(f'image_recommender: {_in_words(error)}', err=True)
         raise typer.Exit(code)
 
 def _in_words(error) -> str:
@@ -102,7 +151,7 @@ class _Saving:
     def __enter__(self): return self
 
     def __exit__(self, kind, error, trace):
-        if kind is None: typer.echo(f'saved {display_name(self.file)}', err=True)
+        if kind is None: say(f'saved {display_name(self.file)}', err=True)
         if not isinstance(error, OSError): return
         if error.errno in FULL and os.path.isfile(self.file): os.unlink(self.file)
         raise OSError(error.errno, f'cannot be saved ({error.strerror or error})', self.file) from error
@@ -141,18 +190,18 @@ AsJson = Annotated[bool, typer.Option('--json', help='Print a JSON list.')]
 Exact = Annotated[bool, typer.Option('--exact', help='Score every image.')]
 DemoFolder = Annotated[str, typer.Argument(help='Where to make the demo collection.', metavar='DIR')]
 
-# %% ../nbs/20_cli.ipynb #31c8a7a5
+# %% ../nbs/20_cli.ipynb #3d2ff997
 def _summary(report, rec):
-    typer.echo(str(report))
-    for bad in rec.bad[:20]: typer.echo(f'  bad: {bad}')
-    if report.bad > 20: typer.echo(f'  and {report.bad-20:,} more')
+    say(str(report))
+    for bad in rec.bad[:20]: say(f'  bad: {bad}')
+    if report.bad > 20: say(f'  and {report.bad-20:,} more')
     raise typer.Exit(NOTHING if not report.total else SOME_BAD if report.bad else OK)
 
 def _watch(rec):
     "Until Ctrl-C, which is how it is meant to end"
     from image_recommender.watch import watch
-    typer.echo(f'watching {display_name(rec.root)}; stop with Ctrl-C', err=True)
-    try: watch(rec, tell=lambda report: typer.echo(str(report)))
+    say(f'watching {display_name(rec.root)}; stop with Ctrl-C', err=True)
+    try: watch(rec, tell=lambda report: say(str(report)))
     except KeyboardInterrupt: raise typer.Exit(OK) from None
 
 @app.command()
@@ -175,14 +224,14 @@ def index(library:Folder, # folder of the collection
         if watch: _watch(rec)
         _summary(rec.index(limit=limit, recall=recall, reset=reset, progress=sys.stderr.isatty()), rec)
 
-# %% ../nbs/20_cli.ipynb #70b62a7a
+# %% ../nbs/20_cli.ipynb #f2dde1ca
 def _explain(results):
-    for m in results: typer.echo(f'{m.explain()}\n  {display_name(m.path)}\n')
+    for m in results: say(f'{m.explain()}\n  {display_name(m.path)}\n')
 
 def _table(results):
     for m in results:
         parts = '  '.join(f'{k} {v:.3f}' for k, v in m.contributions.items())
-        typer.echo(f'{m.rank:>3}  {m.score:.3f}  {parts}  {display_name(m.path)}')
+        say(f'{m.rank:>3}  {m.score:.3f}  {parts}  {display_name(m.path)}')
 
 @app.command()
 def search(images:Images=None, # query images; several are combined
@@ -215,8 +264,8 @@ def search(images:Images=None, # query images; several are combined
         bad = []
         results = rec.similar(images, k=topk, weights=parse_weights(weights), candidates=max(clipk, topk or 0), exact=exact, on_bad=bad.append,
                               text=text, color=color or None, unlike=unlike, box=parse_box(box), within=within, where=parse_where(where))
-        for b in bad: typer.echo(f'image_recommender: {b}', err=True)
-        if as_json: typer.echo(json.dumps([m.explain().to_dict() for m in results] if explain else results.to_dicts(), indent=1))
+        for b in bad: say(f'image_recommender: {b}', err=True)
+        if as_json: say(json.dumps([m.explain().to_dict() for m in results] if explain else results.to_dicts(), indent=1))
         else: (_explain if explain else _table)(results)
         if visualize and len(results):
             with _Saving(output): results.plot().savefig(output, dpi=120)
@@ -224,7 +273,7 @@ def search(images:Images=None, # query images; several are combined
             with _Saving(report): results.save(report)
         raise typer.Exit(NOTHING if not len(results) else SOME_BAD if bad else OK)
 
-# %% ../nbs/20_cli.ipynb #683ebe95
+# %% ../nbs/20_cli.ipynb #7be412bf
 Host = Annotated[str, typer.Option(help='Address to listen on; default: this computer alone.')]
 Port = Annotated[Optional[int], typer.Option(help='Port to listen on; default: any that is free.', min=1, max=65535)]
 Theme = Annotated[str, typer.Option(help="'light', 'dark', or 'auto': what the system prefers.")]
@@ -244,10 +293,10 @@ def explore(library:Library='.', # folder of the collection
     from image_recommender.app import serve
     with _Sentences():
         ImageRecommender(library, store=store, model=model, device=device).view # what is wrong is told now
-        try: serve(dict(root=library, store=store, model=model, device=device), host, port, theme, browser, lambda words: typer.echo(words, err=True))
+        try: serve(dict(root=library, store=store, model=model, device=device), host, port, theme, browser, lambda words: say(words, err=True))
         except KeyboardInterrupt: raise typer.Exit(OK) from None
 
-# %% ../nbs/20_cli.ipynb #dd087b26
+# %% ../nbs/20_cli.ipynb #b7eb0795
 Chosen = Annotated[list[str], typer.Argument(help='Images of the library.', metavar='IMAGE')]
 
 @app.command()
@@ -266,9 +315,9 @@ def remove(images:Chosen, # images of the library
            store:Store=None, # where the index is
           ):
     "Take IMAGE out of the library for good; the file stays, and `add` brings it back."
-    with _Sentences(): typer.echo(f'{ImageRecommender(library, store=store).remove(images):,} removed')
+    with _Sentences(): say(f'{ImageRecommender(library, store=store).remove(images):,} removed')
 
-# %% ../nbs/20_cli.ipynb #37884133
+# %% ../nbs/20_cli.ipynb #87472514
 @app.command()
 def select(library:Library='.', # folder of the collection
            where:Where=None, # see `parse_condition`
@@ -281,12 +330,12 @@ def select(library:Library='.', # folder of the collection
         rec = ImageRecommender(library, store=store)
         for t in table or (): rec.join(t)
         paths = rec.select(parse_where(where))
-        if as_json: typer.echo(json.dumps([os.fspath(p) for p in paths], indent=1))
+        if as_json: say(json.dumps([os.fspath(p) for p in paths], indent=1))
         else:
-            for p in paths: typer.echo(display_name(p))
+            for p in paths: say(display_name(p))
         raise typer.Exit(OK if paths else NOTHING)
 
-# %% ../nbs/20_cli.ipynb #393d7616
+# %% ../nbs/20_cli.ipynb #eff01735
 ReadData = Annotated[bool, typer.Option('--read-data', help='Read every byte of index and originals, not only sizes and dates.')]
 Repair = Annotated[bool, typer.Option('--repair', help='Make again what can be made; originals are never touched.')]
 
@@ -300,10 +349,10 @@ def check(library:Library='.', # folder of the collection
     "Look for anything that is not as it was stored: database, index, originals."
     with _Sentences():
         found = ImageRecommender(library, store=store).check(read_data, repair, progress=sys.stderr.isatty())
-        typer.echo(json.dumps(found.to_dict(), indent=1) if as_json else str(found).replace('read_data=True reads', '--read-data reads'))
+        say(json.dumps(found.to_dict(), indent=1) if as_json else str(found).replace('read_data=True reads', '--read-data reads'))
         raise typer.Exit(OK if found.ok else SOME_BAD)
 
-# %% ../nbs/20_cli.ipynb #2f30e5b3
+# %% ../nbs/20_cli.ipynb #3f685af4
 LabelsOf = Annotated[Optional[str], typer.Option('--labels', help="'folder', or a CSV file with the columns path and label; default: edits of the library's own images.", metavar='folder|FILE')]
 Answers = Annotated[int, typer.Option('-k', help='How many answers count.', min=1)]
 Sample = Annotated[Optional[int], typer.Option(help='How many images ask; default: 1000 with labels, 100 without.', min=1)]
@@ -324,12 +373,12 @@ def evaluate(labels:LabelsOf=None, # what belongs together
     "Measure how well the library finds: mAP, precision, recall, nDCG with labels, the originals of edits without."
     with _Sentences():
         found = ImageRecommender(library, store=store).evaluate(labels, k, parse_weights(weights), sample, progress=sys.stderr.isatty())
-        typer.echo(json.dumps(found.to_dict(), indent=1) if as_json else repr(found))
+        say(json.dumps(found.to_dict(), indent=1) if as_json else repr(found))
         for file, make in ((plot, found.plot), (worst, lambda: found.worst().plot())):
             if not file: continue
             with _Saving(file): make().savefig(file, dpi=120)
 
-# %% ../nbs/20_cli.ipynb #203238c0
+# %% ../nbs/20_cli.ipynb #c46aa417
 @app.command()
 def demo(folder:DemoFolder='demo', # where to make the collection
          model:Model='efficientnet-lite0', # see `make_embedder`
@@ -337,22 +386,22 @@ def demo(folder:DemoFolder='demo', # where to make the collection
     "Make a small collection, index it and search it: no internet needed."
     from image_recommender.demo import make_demo
     with _Sentences():
-        typer.echo(f'Making the demo collection in {folder} ...')
+        say(f'Making the demo collection in {folder} ...')
         make_demo(folder)
         rec = ImageRecommender(folder, model=model)
         report = rec.index(progress=sys.stderr.isatty())
-        typer.echo(str(report))
+        say(str(report))
         for name in ('chelsea', 'coffee'):
             query = next(Path(folder, name).glob(f'{name}_original.*'))
-            typer.echo(f'\nMost similar to {query}:')
+            say(f'\nMost similar to {query}:')
             results = rec.similar(query, k=5)
             _table(results)
             picture = f'{name}_similar.png'
             results.plot().savefig(picture, dpi=120)
-            typer.echo(f'saved {picture}')
-        typer.echo('\nNow try your own:  image_recommender index DIR  and  image_recommender search IMAGE --library DIR')
+            say(f'saved {picture}')
+        say('\nNow try your own:  image_recommender index DIR  and  image_recommender search IMAGE --library DIR')
 
-# %% ../nbs/20_cli.ipynb #c0a6e623
+# %% ../nbs/20_cli.ipynb #27ac2762
 Like = Annotated[list[str], typer.Option(help='An image that was liked; may be repeated.', metavar='IMAGE')]
 Dislike = Annotated[Optional[list[str]], typer.Option(help='An image that was not.', metavar='IMAGE')]
 Seen = Annotated[Optional[list[str]], typer.Option(help='An image that is not to be shown again.', metavar='IMAGE')]
@@ -378,14 +427,14 @@ def recommend(like:Like, # what was liked
     with _Sentences():
         rec = ImageRecommender(library, store=store, model=model, device=device)
         results = rec.recommend(like, dislike or (), k=topk, diversity=diversity, seen=seen or (), weights=parse_weights(weights))
-        if as_json: typer.echo(json.dumps(results.to_dicts(), indent=1))
+        if as_json: say(json.dumps(results.to_dicts(), indent=1))
         else: _table(results)
-        if not len(results): typer.echo(f'image_recommender: {results.message}', err=True)
+        if not len(results): say(f'image_recommender: {results.message}', err=True)
         elif visualize:
             with _Saving(output): results.plot().savefig(output, dpi=120)
         raise typer.Exit(OK if len(results) else NOTHING)
 
-# %% ../nbs/20_cli.ipynb #83225d76
+# %% ../nbs/20_cli.ipynb #7826da1c
 Labels = Annotated[Optional[str], typer.Option(help="'folder': the name of an image's folder; or a CSV file with the columns path and label.", metavar='folder|FILE')]
 Likes = Annotated[Optional[list[str]], typer.Option('--like', help='An indexed image that was liked; may be repeated.', metavar='IMAGE')]
 Name = Annotated[Optional[str], typer.Option(help='Save the weights under this name, for --weights.')]
@@ -399,9 +448,9 @@ def fit_weights(labels:Labels=None, # what belongs together
                 store:Store=None, # where the index is
                ):
     "Fit the weights of the metrics to labels, or to likes and dislikes; the default stays unless others are better."
-    with _Sentences(): typer.echo(repr(ImageRecommender(library, store=store).fit_weights(labels, likes=like or None, dislikes=dislike or None, name=name)))
+    with _Sentences(): say(repr(ImageRecommender(library, store=store).fit_weights(labels, likes=like or None, dislikes=dislike or None, name=name)))
 
-# %% ../nbs/20_cli.ipynb #5955646d
+# %% ../nbs/20_cli.ipynb #91b52d31
 Kinds = Annotated[Optional[str], typer.Option(help='Some of exact,re-encoding,edit,burst,similar; default: the first four.')]
 Keep = Annotated[str, typer.Option(help="Which of a group to keep: 'largest', 'sharpest' or 'oldest'.")]
 Csv = Annotated[Optional[str], typer.Option('--csv', help='Write a table.', metavar='FILE')]
@@ -416,8 +465,8 @@ def _report(found, as_json, csv, page):
     for file, save in ((csv, found.to_csv), (page, found.to_html)):
         if not file: continue
         with _Saving(file): save(file)
-    if as_json: typer.echo(json.dumps(found.to_dicts(), indent=1))
-    elif not (csv or page): typer.echo('\n'.join([found.summary, *map(repr, found)]))
+    if as_json: say(json.dumps(found.to_dicts(), indent=1))
+    elif not (csv or page): say('\n'.join([found.summary, *map(repr, found)]))
 
 def _kinds(kinds): return {} if kinds is None else dict(kinds=[k.strip() for k in kinds.split(',')])
 
@@ -438,7 +487,7 @@ def duplicates(library:Library='.', # folder of the collection
         found = ImageRecommender(library, store=store).duplicates(keep=keep, **_kinds(kinds))
         plans = [p for wanted, p in ((move_to, lambda: found.move_to(move_to, dry_run=not yes)), (hard_link, lambda: found.hard_link(dry_run=not yes))) if wanted]
         if not plans or as_json or csv or page: _report(found, as_json, csv, page)
-        for plan in plans: typer.echo(repr(plan()).replace('dry_run=False', '--yes'))
+        for plan in plans: say(repr(plan()).replace('dry_run=False', '--yes'))
         raise typer.Exit(OK if len(found) else NOTHING)
 
 @app.command()
@@ -456,7 +505,7 @@ def compare(other:Other, # folder of the other collection
         _report(found, as_json, csv, page)
         raise typer.Exit(OK if len(found) else NOTHING)
 
-# %% ../nbs/20_cli.ipynb #4fda0779
+# %% ../nbs/20_cli.ipynb #90dc3415
 def scan(library:Folder, # folder of the collection
          store:Store=None, # where to keep the database
          workers:Workers=None, # decoding threads
@@ -465,18 +514,18 @@ def scan(library:Folder, # folder of the collection
     with _Sentences():
         rec = ImageRecommender(library, store=store, workers=workers)
         report = rec.scan(progress=sys.stderr.isatty())
-        typer.echo(f'{report.total:,} images are known: {report.added:,} added, {report.removed:,} removed, {report.bad:,} of {report.found:,} files bad')
+        say(f'{report.total:,} images are known: {report.added:,} added, {report.removed:,} removed, {report.bad:,} of {report.found:,} files bad')
         raise typer.Exit(NOTHING if not report.total else SOME_BAD if report.bad else OK)
 
 def _run(application, commands=()):
     "Run a Typer application with the defaults of the configuration file"
-    def plain(message, *args, **kwargs): typer.echo(f'image_recommender: {message}', err=True)
+    def plain(message, *args, **kwargs): say(f'image_recommender: {message}', err=True)
     warnings.showwarning = plain
     for stream in (sys.stdout, sys.stderr): # a terminal may not know all letters of a name
         if hasattr(stream, 'reconfigure'): stream.reconfigure(errors='backslashreplace')
     try: config = load_config(find_config())
     except ValueError as e:
-        typer.echo(f'image_recommender: {e}', err=True)
+        say(f'image_recommender: {e}', err=True)
         sys.exit(USAGE)
     application(default_map={c: config for c in commands} if commands else config)
 
@@ -485,7 +534,7 @@ def _single(command):
     single.command()(command)
     return lambda: _run(single)
 
-def main(): _run(app, ('index', 'search', 'add', 'remove', 'select', 'check', 'recommend', 'fit-weights', 'evaluate', 'duplicates', 'compare', 'demo'))
+def main(): _run(app, ('index', 'search', 'explore', 'add', 'remove', 'select', 'check', 'recommend', 'fit-weights', 'evaluate', 'duplicates', 'compare', 'demo'))
 scan_app, index_app, search_app = _single(scan), _single(index), _single(search)
 
 # %% ../nbs/20_cli.ipynb #da28936c

@@ -81,7 +81,7 @@ def decode_size(features, # of one image
     sizes = [f.image_size for f in features]
     return None if None in sizes else max(sizes, default=DECODE_SIZE)
 
-# %% ../nbs/02_features.ipynb #e70cd500
+# %% ../nbs/02_features.ipynb #bf93bc5e
 class ColorHistogram(Feature):
     "Per-channel RGB histogram, compared by L2 distance; a row is `3*bins` fractions, each channel sums to 1"
     name, dtype, weight, typical, reach, layout = 'color', 'float32', .3, .28, .25, False
@@ -114,7 +114,7 @@ class ColorHistogram(Feature):
 
     def informative(self, rows):
         "An image of one flat colour has a histogram, but thousands of blank pages share it"
-        return np.asarray(rows).reshape(len(rows), 3, -1).max(2).min(1) < .995
+        return np.asarray(rows).reshape(len(rows), 3, self.bins).max(2).min(1) < .995
 
 # %% ../nbs/02_features.ipynb #dfdd2fd9
 _BITS = np.uint64(1) << np.arange(63, -1, -1, dtype=np.uint64) # row by row, as imagehash counts

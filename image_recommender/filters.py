@@ -16,14 +16,14 @@ from .loader import display_name
 __all__ = ['PROPERTIES', 'path_regex', 'Property', 'Table', 'image_ids', 'join_table', 'column_mask', 'allowed_ids',
            'parse_condition', 'parse_where']
 
-# %% ../nbs/06c_filters.ipynb #e5c829cf
+# %% ../nbs/06c_filters.ipynb #642bbaef
 _WILDCARDS = {'**/': '(?:.*/)?', '**': '.*', '*': '[^/]*', '?': '[^/]'}
 _TOKEN = re.compile(r'\*\*/|\*\*|\*|\?|\[!?\]?[^\]/]*\]|.', re.DOTALL)
 
 def _translate(pattern:str) -> str:
     "The regular expression of a pattern with wildcards, not anchored"
     parts = []
-    for token in _TOKEN.findall(pattern):
+    for token in _TOKEN.findall(re.sub(r'\*{3,}', '**', pattern)): # more stars say no more, and take for ever to match
         if len(token) > 2 and token[0] == '[':
             inside = re.sub(r'([\\\[\]^&~|])', r'\\\1', token[1:-1].removeprefix('!'))
             token = f"[^/{inside}]" if token[1] == '!' else f'[{inside}]'
@@ -304,7 +304,7 @@ def _by_conditions(library, where):
     for other in own_ids: ids = ids[np.isin(ids, other)]
     return np.sort(ids[ids > 0])
 
-# %% ../nbs/06c_filters.ipynb #045fdda3
+# %% ../nbs/06c_filters.ipynb #e894a0f7
 def _not_a_condition(library, pattern:str) -> str:
     found = re.match(r'\s*(\w+)\s*([<>=!]{1,2}.+)', pattern)
     if found and found[1] in {*_PATHS, 'format', *PROPERTIES, *_columns(library)}:
@@ -322,7 +322,7 @@ def _chosen(library, items):
     if not items: return np.zeros(0, np.int64)
     if all(isinstance(i, (str, os.PathLike)) for i in items): ids = image_ids(library, items)
     elif all(isinstance(i, numbers.Integral) and not isinstance(i, (bool, np.bool_)) for i in items):
-        ids = np.array(items, np.int64)
+        ids = np.array([i if 0 < i < 2**63 else 0 for i in items], np.int64)
         ids[~np.isin(ids, library.db.ids_where())] = 0
     else: raise ValueError('where: a list must hold paths, or ids')
     _check_found(ids, items, 'paths' if isinstance(items[0], (str, os.PathLike)) else 'ids')

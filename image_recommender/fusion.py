@@ -136,7 +136,7 @@ def _rank(background, values):
     rank = (np.searchsorted(background, values+1e-6, 'right')+1)/(len(background)+1)
     return np.where(np.isfinite(values), np.minimum(rank, 1), np.nan)
 
-# %% ../nbs/05_fusion.ipynb #a4fc61d5
+# %% ../nbs/05_fusion.ipynb #a7c5730a
 def check_weights(weights:Mapping[str, float], # {metric: 0 or more}
                   names:Iterable[str], # metrics that there are
                  ) -> dict[str, float]: # {metric: share}, 0..1, of every metric; the sum is 1
@@ -148,11 +148,11 @@ def check_weights(weights:Mapping[str, float], # {metric: 0 or more}
             near = difflib.get_close_matches(str(name), names, 1)
             raise ValueError(f'unknown metric {name!r}' + (f', did you mean {near[0]!r}?' if near else f'; there are {", ".join(names)}'))
         try: fine = math.isfinite(w) and w >= 0
-        except TypeError: fine = False
+        except (TypeError, OverflowError): fine = False
         if not fine: raise ValueError(f'the weight of {name} must be a number from 0 up, not {w!r}')
-    total = sum(weights.values())
-    if not total > 0: raise ValueError('all weights are 0: at least one metric must count')
-    return {n: float(weights.get(n, 0))/total for n in names}
+    if not (most := float(max(weights.values(), default=0))): raise ValueError('all weights are 0: at least one metric must count')
+    parts = {n: float(weights.get(n, 0))/most for n in names} # the sum of the weights themselves could be infinite
+    return {n: p/sum(parts.values()) for n, p in parts.items()}
 
 # %% ../nbs/05_fusion.ipynb #37cb4d62
 def fuse(distances:Mapping[str, np.ndarray], # {metric: (queries, n)}; nan: no evidence

@@ -110,11 +110,11 @@ def _write_generation(db, features, folder, recall, ann, calibrate, about):
     for p in folder.iterdir(): _sync(p)
     write_atomic(folder/'manifest.json', json.dumps(dict(manifest, checksum=_checksum(manifest)), indent=1))
 
-# %% ../nbs/04_index.ipynb #b3146f02
+# %% ../nbs/04_index.ipynb #2e595205
 class IndexDamaged(StoreError):
     "A file of a generation is not what was written; `index()` rebuilds it from the database"
     def __init__(self, path, what):
-        super().__init__(f'{path}: {what}. Nothing is lost: index() rebuilds it from the database.')
+        super().__init__(f'{display_name(path)}: {what}. Nothing is lost: index() rebuilds it from the database.')
         self.path, self.what = path, what
 
 class IndexOutdated(IndexDamaged):

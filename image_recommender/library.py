@@ -45,7 +45,7 @@ def check_arrays(paths:list[str], # n paths
         arrays['clip'] = a/np.maximum(np.linalg.norm(a, axis=1, keepdims=True), 1e-12)
     return arrays
 
-# %% ../nbs/07_library.ipynb #93463b59
+# %% ../nbs/07_library.ipynb #b5139dc0
 class Library:
     "A folder of pictures and its store; `ImageRecommender` adds the questions"
     def __init__(self,
@@ -275,7 +275,7 @@ class Library:
         images, db = list(images) if isinstance(images, (list, tuple)) else [images], self._open(create=True)
         paths = [self._inside(i if isinstance(i, (str, os.PathLike)) else self._save(i, folder)) for i in images]
         for p in paths:
-            if not (self.root/p).exists(): raise FileNotFoundError(f'{display_name(self.root/p)} does not exist')
+            if not os.path.exists(self.root/p): raise FileNotFoundError(f'{display_name(self.root/p)} does not exist')
             db.unignore(p)
         return self.update(self.root/p for p in paths)
 
@@ -316,7 +316,7 @@ class Library:
     def _inside(self, path) -> str:
         "A path relative to the root; raises ValueError when it lies elsewhere"
         path = Path(path)
-        if not path.is_absolute() and not path.exists(): path = self.root/path
+        if not path.is_absolute() and not os.path.exists(path): path = self.root/path
         inside = os.path.relpath(Path(os.path.realpath(path.parent), path.name), os.path.realpath(self.root))
         if inside.startswith('..') or os.path.isabs(inside): raise ValueError(f'{display_name(path)} does not lie in {display_name(self.root)}: copy it there first')
         return inside.replace(os.sep, '/')
@@ -357,17 +357,17 @@ class Library:
     def _existing(self, path) -> Path:
         "A path as given, or below the root"
         path = Path(path)
-        return self.root/path if not path.exists() and (self.root/path).exists() else path
+        return self.root/path if not os.path.exists(path) and os.path.exists(self.root/path) else path # which, unlike Path, take names of any length
 
     def record(self, query) -> ImageRecord|None:
         "What is known of an image: the record of an id, or of a path to (or relative to) its folder"
         db = self._open()
-        if isinstance(query, (int, np.integer)) and not isinstance(query, bool): return db.get(int(query))
+        if isinstance(query, (int, np.integer)) and not isinstance(query, bool): return db.get(int(query)) if 0 < query < 2**63 else None
         if not isinstance(query, (str, os.PathLike)): return None
         path = self._existing(query)
         inside = Path(os.path.realpath(path.parent), path.name)
         if inside.is_relative_to(root := os.path.realpath(self.root)) and (record := db.find(str(inside.relative_to(root)))): return record
-        return None if path.exists() else db.find(os.fspath(query))
+        return None if os.path.exists(path) else db.find(os.fspath(query))
 
     # What is there
 

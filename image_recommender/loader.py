@@ -381,7 +381,7 @@ def _web_reason(e, timeout):
     text = ' '.join((getattr(e, 'strerror', None) or str(e) or type(e).__name__).split())
     return text if isinstance(e, ValueError) else f'cannot be fetched ({text[:200]})'
 
-# %% ../nbs/00_loader.ipynb #7d0a5120
+# %% ../nbs/00_loader.ipynb #27a29532
 def as_image(source, # path, web address, PIL image, bytes, file object, or array (h, w), (h, w, 3 or 4): uint8, uint16, or float in 0..1
              size:int|None=DECODE_SIZE, # shorter side keeps at least this many pixels; None: full size
              max_pixels:int=MAX_PIXELS, # refuse more than this
@@ -405,6 +405,7 @@ def as_image(source, # path, web address, PIL image, bytes, file object, or arra
 def _from_array(a:np.ndarray) -> Image.Image:
     if a.ndim not in (2, 3) or 0 in a.shape or (a.ndim == 3 and a.shape[2] not in (1, 3, 4)):
         raise BadImage('<array>', f'an array of shape {a.shape} is no picture; expected (h, w), (h, w, 3) or (h, w, 4)')
+    if a.dtype.kind not in 'biuf': raise BadImage('<array>', f'an array of {a.dtype} is no picture; expected numbers')
     if a.dtype == bool: a = a.astype(np.uint8)*255
     elif a.dtype == np.uint16: a = (a >> 8).astype(np.uint8)
     elif np.issubdtype(a.dtype, np.floating): a = (np.nan_to_num(a).clip(0, 1)*255).round().astype(np.uint8)

@@ -16,13 +16,13 @@ from .loader import DECODE_SIZE, MAX_PIXELS, BadImage, as_image, decode_or_bad, 
 # %% auto #0
 __all__ = ['pixel_box', 'read_mask', 'Region', 'cut_out']
 
-# %% ../nbs/02c_regions.ipynb #f6a0a6b9
+# %% ../nbs/02c_regions.ipynb #94acd8d7
 def pixel_box(box:Sequence[float], # (left, top, right, bottom), in pixels or, when none is above 1, in fractions
               size:tuple[int, int], # width and height of the upright picture, in pixels
              ) -> tuple[float, float, float, float]: # in pixels
     "Check a box; raises ValueError that names its numbers and the picture's size"
     try: left, top, right, bottom = (float(x) for x in box)
-    except (TypeError, ValueError): raise ValueError(f'a box is (left, top, right, bottom), not {box!r}') from None
+    except (TypeError, ValueError, OverflowError): raise ValueError(f'a box is (left, top, right, bottom), not {box!r}') from None
     width, height = size
     numbers, picture = f'({left:g}, {top:g}, {right:g}, {bottom:g})', f'the picture, which is {width} x {height} pixels'
     if not all(map(math.isfinite, (left, top, right, bottom))): raise ValueError(f'the box {numbers} must be of finite numbers')

@@ -225,7 +225,7 @@ def _link_step(group, c):
     if os.stat(c.path).st_dev != os.stat(group.keeper.path).st_dev: return replace(step, problem='it lies on another disk')
     return step if filecmp.cmp(c.path, group.keeper.path, shallow=False) else replace(step, problem='the contents differ')
 
-# %% ../nbs/08a_tidy.ipynb #d0234c85
+# %% ../nbs/08a_tidy.ipynb #24b0ee2f
 class Duplicates(Sequence):
     "Groups of copies: a sequence, a table, a report, and actions that are planned first"
     def __init__(self,
@@ -310,7 +310,9 @@ class Duplicates(Sequence):
         as_is = dict(dtype=object) # file names need not be valid text, which Arrow's strings must be
         return pd.DataFrame({c: pd.Series([r[c] for r in rows], **as_is if c in ('path', 'why') or not rows else {}) for c in columns})
 
-    def to_csv(self, path:str|os.PathLike): self.df.to_csv(path, index=False, errors='surrogateescape', quoting=csv.QUOTE_NONNUMERIC) # a lone \r in a name would end the row
+    def to_csv(self, path:str|os.PathLike):
+        "A table for programs: every path is as it is, to the byte. A spreadsheet may take a name that begins with `=` for a formula: import the column as text"
+        self.df.to_csv(path, index=False, quoting=csv.QUOTE_NONNUMERIC, errors='surrogateescape') # quoted, or a carriage return in a name would end its row
     def to_json(self, path:str|os.PathLike): Path(path).write_text(json.dumps(self.to_dicts(), indent=1), encoding='utf-8')
 
     def to_html(self,
