@@ -5,7 +5,7 @@ VENV_BIN ?= $(VENV)/bin
 # Tests and demo never ask the model hub: the offline embedder comes with a package.
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help demo install dev test torture check notebooks docs docs-serve readme wheel-test clean
+.PHONY: help demo install dev test torture check notebooks docs docs-serve readme wheel-test wheel-test-full clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -58,8 +58,11 @@ docs-serve: docs ## build it and serve it on http://localhost:8000
 readme: dev ## make README.md from nbs/index.ipynb
 	$(VENV_BIN)/python tools/build_docs.py --readme
 
-wheel-test: dev ## install the wheel alone into a clean environment, with fastcore 2, and run the demo there
+wheel-test: dev ## use the wheel alone, with fastcore 2 and what is installed already
 	$(VENV_BIN)/python tools/wheel_test.py
+
+wheel-test-full: dev ## the same with everything installed anew, as a user would
+	$(VENV_BIN)/python tools/wheel_test.py --full
 
 clean: ## remove what can be made again
 	rm -rf _md _site _mkdocs.yml build dist demo *.egg-info

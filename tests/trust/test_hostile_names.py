@@ -14,7 +14,7 @@ from image_recommender.progress import panel_html
 from image_recommender.query import Ask
 from image_recommender.tidy import groups_html
 from image_recommender.visualize import Match, Results, report_html
-from test_database_model import Mean, picture
+from .test_database_model import Mean, picture
 
 pytestmark = pytest.mark.skipif(os.name == 'nt' or sys.platform == 'darwin', reason='needs a file system that takes any bytes')
 NAMES = ['<script>alert(1)</script>.png', '"><img src=x onerror=alert(1)>.png', "' onmouseover='alert(1).png", '`x` | **b** [a](javascript:alert(1)) ![i](x) # h.png', 'new\nline.png', 'carriage\rreturn\ttab.png', 'rtl\u202egnp.png',

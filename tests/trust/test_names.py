@@ -6,7 +6,7 @@ import pytest
 from image_recommender import ImageRecommender, library
 from image_recommender.loader import display_name
 sys.path.insert(0, os.path.dirname(__file__))
-from test_environment import CHILD, NOTHING, OK, SOME_BAD, TORTURE, Small, child, limits, picture, pictures, sh  # noqa: F401 (fixtures)
+from .test_environment import CHILD, NOTHING, OK, SOME_BAD, TORTURE, Small, child, limits, picture, pictures, sh  # noqa: F401 (fixtures)
 
 pytestmark = pytest.mark.skipif(sys.platform != 'linux', reason='other systems do not allow these names')
 NAMES = ['two words', ' leading and trailing ', '-rf', '--help', '-', "it's", 'say "hi"', 'new\nline', 'tab\there', '\r', '<script>alert(1)<', '&amp;', '\u202eright to left', '\u200b', '\ufeffbom',
