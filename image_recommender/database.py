@@ -112,7 +112,7 @@ def _why(e:sqlite3.Error) -> str:
     if 'unable to open' in text: return f'cannot be opened ({text}). If its folder is read-only and holds a file `-wal`, whose content is not in the database yet, open it once where it can be written'
     return f'cannot be used ({text})'
 
-# %% ../nbs/01_database.ipynb #4d5ff473
+# %% ../nbs/01_database.ipynb #b2b4ff10
 class Database:
     "Images, features, bad files and settings of one library"
     def __init__(self,
@@ -139,7 +139,9 @@ class Database:
                 raise StoreError(f'{self.path} holds the {kind} {display_name(str(name))!r}, which image_recommender did not make. It is the database of another '
                                  'program, or was changed by one. Use another store=, or delete it and index again.')
         if found is not None and found < SCHEMA_VERSION: self._migrate(found)
-        if self.readonly: return
+        if self.readonly:
+            if found is None: raise StoreError(f'{self.path} holds no library (no such table: settings)')
+            return
         with self._told():
             self._db.execute('PRAGMA journal_mode=WAL')
             self._db.executescript(_SCHEMA)

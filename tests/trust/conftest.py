@@ -14,3 +14,10 @@ settings.load_profile('torture' if TORTURE else 'short')
 def many():
     "`many(short, long)`: how often to do something in CI, and in `make torture`"
     return lambda short, long: long if TORTURE else short
+
+
+@pytest.fixture(autouse=True)
+def the_usual_embedder(monkeypatch):
+    "Whatever a test puts in its place ends with it"
+    from image_recommender import library
+    monkeypatch.setattr(library, 'make_embedder', library.make_embedder)

@@ -148,9 +148,9 @@ def test_the_payload_works(tmp_path):
 
 def resign(folder):
     "Make a generation's manifest say what its files are, as somebody would who sends one"
-    from image_recommender.index import _sha256
+    from image_recommender.index import file_sha256
     manifest = json.loads((folder/'manifest.json').read_text())
-    for name, about in manifest['files'].items(): about.update(size=(folder/name).stat().st_size, sha256=_sha256(folder/name))
+    for name, about in manifest['files'].items(): about.update(size=(folder/name).stat().st_size, sha256=file_sha256(folder/name))
     (folder/'manifest.json').write_text(json.dumps(manifest))
     (folder/'verified.json').unlink(missing_ok=True)
 

@@ -18,6 +18,7 @@ class Mean(Feature):
     "In the place of the network: a unit vector of 8 values"
     name, dim, dtype, weight, falloff, signature = 'clip', 8, 'float16', .5, 'even', 'mean-8'
     model_name, runtime, device, batch_size, _digest = 'mean', 'torch', 'cpu', 8, 'x'
+    former = ()
     def load(self): return self
     def extract(self, image):
         row = np.array(image.resize((4, 2)).convert('L'), np.float32).ravel() - 127.6 # so that two pictures point in unlike directions
