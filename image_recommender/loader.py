@@ -258,13 +258,14 @@ def decode(data:bytes, # an image file's content
     if turn >= 5 and turn in _UPRIGHT: width, height = height, width
     return DecodedImage(im, width, height, format, taken)
 
-# %% ../nbs/00_loader.ipynb #a97a722b
+# %% ../nbs/00_loader.ipynb #1f2639c7
 def _check_chunks(data:bytes):
     "The checksums of the chunks that a PNG's picture is made of; raises ValueError"
     at = 8
     while at+12 <= len(data):
         size, kind = int.from_bytes(data[at:at+4], 'big'), data[at+4:at+8]
         if kind == b'IEND': return
+        if at+12+size > len(data) and kind == b'IDAT': raise ValueError(f'truncated in its {kind.decode()} data')
         if kind in (b'IHDR', b'PLTE', b'IDAT', b'tRNS') and zlib.crc32(memoryview(data)[at+4:at+8+size]) != int.from_bytes(data[at+8+size:at+12+size], 'big'):
             raise ValueError(f'checksum of {kind.decode()} is wrong')
         at += 12+size
