@@ -78,9 +78,10 @@ def test_each_file_damaged_in_each_way(tmp_path, engine, many):
     for path in files:
         good, info = path.read_bytes(), path.stat()
         for way, change in WAYS.items():
+            if not (engine == 'annoy' or many(False, True)) and way not in ('cut by half', 'zeros', 'a bit flipped at 0.5', 'the file of another library'): continue
             bad = change(good, (other/path.name).read_bytes())
             if bad == good: continue
-            for keep_times in (False, True):
+            for keep_times in (False, True)[:many(1 + (engine == 'annoy'), 2)]:
                 path.write_bytes(bad)
                 if keep_times: os.utime(path, ns=(info.st_atime_ns, info.st_mtime_ns))
                 if path.name == 'manifest.json' and change is swapped: # whole, but of files that are not there
