@@ -1,6 +1,7 @@
 """Install the lowest version of every requirement that settings.ini allows into a new environment, and run the demo and the tests there
 
     python3.10 tools/lowest.py [EXTRA ...]
+    python3.10 tools/lowest.py --list [EXTRA ...]    only print the versions
 
 What the requirements need themselves is resolved freely. `uv` is used where it is installed, as it is faster than pip."""
 import configparser, os, re, shutil, subprocess, sys, tempfile, venv
@@ -41,4 +42,6 @@ def main(extras):
         if run(python, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', *(f'--ignore={p}' for p in LEFT_OUT)): return 'tests fail with these versions'
     print('the lower bounds of settings.ini work')
 
-if __name__ == '__main__': sys.exit(main(sys.argv[1:]))
+if __name__ == '__main__':
+    if sys.argv[1:2] == ['--list']: print(*constraints(sys.argv[2:]), sep='\n')
+    else: sys.exit(main(sys.argv[1:]))
