@@ -26,14 +26,12 @@ def text_of(path):
 
 def secrets_in(paths):
     "'file:line: kind' of whatever looks like a secret of a known service, or a private key"
-    from detect_secrets.core.scan import scan_line
     from detect_secrets.core.plugins.util import get_mapping_from_secret_type_to_class
-    from detect_secrets.settings import transient_settings
     # These guess by entropy or by words such as `password`, and pictures in notebooks are full of both.
     vague = {'Base64HighEntropyString', 'HexHighEntropyString', 'KeywordDetector', 'IPPublicDetector'}
-    plugins = [{'name': c.__name__} for c in get_mapping_from_secret_type_to_class().values() if c.__name__ not in vague]
-    with transient_settings({'plugins_used': plugins}):
-        return [f'{p.name}:{number}: {s.type}' for p in paths for number, line in enumerate(text_of(p).splitlines(), 1) for s in scan_line(line)]
+    detectors = [c() for c in get_mapping_from_secret_type_to_class().values() if c.__name__ not in vague]
+    return [f'{p.name}:{text[:text.index(secret)].count(chr(10))+1}: {d.secret_type}'
+            for p in paths for text in [text_of(p)] for d in detectors for secret in sorted(set(d.analyze_string(text)))]
 
 def machine_paths(text): return re.findall(r'(?<![\w.])(?:/root/|/home/\w+|/Users/\w+|[A-Z]:\\+Users\\+\w+)[^\s"\'\\]*', text)
 
@@ -57,8 +55,9 @@ def declared():
 
 def test_no_secrets(tracked, tmp_path):
     assert secrets_in(tracked) == []
-    (tmp_path/'key.ipynb').write_text('{"cells": [{"source": ["token = \'ghp_' + 'a1B2'*9 + '\'"]}]}')
-    assert secrets_in([tmp_path/'key.ipynb']) == ['key.ipynb:1: GitHub Token']
+    secrets = tmp_path/'secrets.py'
+    secrets.write_text(f"a = 1\ntoken = 'ghp_{'a1B2'*9}'\n-----BEGIN RSA {'PRIVATE'} KEY-----\nid = 'AKIA{'A1B2'*4}'\n")
+    assert sorted(secrets_in([secrets])) == ['secrets.py:2: GitHub Token', 'secrets.py:3: Private Key', 'secrets.py:4: AWS Access Key']
 
 def test_no_large_files(tracked):
     assert {name_of(p): p.stat().st_size for p in tracked if p.stat().st_size > 1_000_000} == {}
