@@ -1,5 +1,5 @@
 "Libraries that change: moved, copied and deleted files, disks that are not connected, other processes, full disks"
-import os, shutil, sqlite3, subprocess, sys
+import os, shutil, subprocess, sys
 import numpy as np
 import pytest
 from PIL import Image
@@ -156,7 +156,7 @@ def test_full_disk_is_an_error_message(tmp_path, monkeypatch):
         with pytest.raises(OSError): ann_module._grow_annoy(rows[:3000], disk/'new.ann', 50, on_disk=False)
         (disk/'new.ann').unlink()
         for ann in ('exact', 'binary'):
-            with pytest.raises((OSError, sqlite3.OperationalError), match='No space left|is full'): ImageRecommender(disk/'store', ann=ann)._refresh(Database(disk/'store'/'image_metadata.db'), rec._features(rec.db))
+            with pytest.raises((OSError, StoreError), match='No space left|is full'): ImageRecommender(disk/'store', ann=ann)._refresh(Database(disk/'store'/'image_metadata.db'), rec._features(rec.db))
         assert [m.id for m in ImageRecommender(disk/'store').similar(5)] == before
     finally: subprocess.run(['umount', '-l', disk], check=True)
 
