@@ -18,7 +18,7 @@ $(VENV)/installed: setup.py settings.ini | $(VENV)/pyvenv.cfg
 	@touch $@
 
 $(VENV)/installed-dev: setup.py settings.ini | $(VENV)/pyvenv.cfg
-	$(VENV_BIN)/python -m pip install -q -e '.[dev]'
+	$(VENV_BIN)/python -m pip install -q --no-compile -e '.[dev]'
 	@touch $@ $(VENV)/installed
 
 install: $(VENV)/installed ## make .venv and install the library

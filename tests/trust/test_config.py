@@ -148,10 +148,10 @@ def test_the_payload_works(tmp_path):
 
 def resign(folder):
     "Make a generation's manifest say what its files are, as somebody would who sends one"
-    from image_recommender.index import file_sha256
+    from image_recommender.index import _checksum, file_sha256
     manifest = json.loads((folder/'manifest.json').read_text())
     for name, about in manifest['files'].items(): about.update(size=(folder/name).stat().st_size, sha256=file_sha256(folder/name))
-    (folder/'manifest.json').write_text(json.dumps(manifest))
+    (folder/'manifest.json').write_text(json.dumps(dict(manifest, checksum=_checksum(manifest))))
     (folder/'verified.json').unlink(missing_ok=True)
 
 
@@ -167,9 +167,7 @@ def test_a_store_runs_no_code(tmp_path, raw):
         if raw: path.write_bytes(pickle.dumps(Payload(tmp_path/'ran')))
         else: np.save(path, np.array([Payload(tmp_path/'ran')], object), allow_pickle=True)
         resign(folder)
-        if path.name == 'background.npy': assert len(Library(tmp_path/'s')) == 9 # which is measured again
-        else:
-            with pytest.raises(StoreError, match='cannot be read'): Library(tmp_path/'s').view
+        with pytest.raises(StoreError, match=f'cannot be read|{path.name}: cannot be used'): Library(tmp_path/'s').view
         assert not (tmp_path/'ran').exists(), path.name
         for p, content in whole.items(): p.write_bytes(content)
     assert len(Library(tmp_path/'s')) == 9

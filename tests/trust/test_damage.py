@@ -46,7 +46,8 @@ def search(folder):
     generation = Generation.open(folder, FEATURES)
     for i in range(20):
         query = np.asarray(generation.arrays['clip'][i], np.float32)
-        assert (found := generation.engine.candidates(query, 10)).max() < len(generation) and found.min() >= 0
+        found = generation.engine.candidates(query, 10)
+        assert ((found >= 0) & (found < len(generation))).all()
     return 'searched', [float(np.abs(a.astype(np.float64)).sum()) for a in generation.arrays.values()]
 
 
