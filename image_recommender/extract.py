@@ -160,7 +160,7 @@ class Processes:
     def close(self):
         for p in self._all: p.close()
 
-# %% ../nbs/03a_extract.ipynb #dff1268b
+# %% ../nbs/03a_extract.ipynb #4b0eb68b
 def processors() -> int:
     "How many processors this process may use"
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
@@ -187,7 +187,7 @@ class Extractor:
     def _one(self, path, prepare, known):
         "In a thread: one file to its record and prepared features, Known or BadImage; and the seconds of reading and of the rest"
         start = perf_counter()
-        try: data, info = read_file(self.root/path)
+        try: data, info = read_file(self.root/path, self.preparation.max_pixels)
         except BadImage as bad: return BadImage(path, bad.reason, bad.unread), perf_counter()-start, 0.
         file = path, len(data), mtime_of(info), hashlib.sha256(data).digest()
         read = perf_counter()-start

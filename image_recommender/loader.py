@@ -284,7 +284,7 @@ def _check_chunks(data:bytes):
             raise ValueError(f'checksum of {kind.decode()} is wrong')
         at += 12+size
 
-# %% ../nbs/00_loader.ipynb #331b309e
+# %% ../nbs/00_loader.ipynb #60a6480a
 @dataclass(frozen=True)
 class LoadedImage(DecodedImage):
     "A decoded image with the facts of its file"
@@ -323,7 +323,9 @@ def mtime_of(info:os.stat_result) -> int: # ns since the epoch, within what 64 b
     "When a file was changed; a clock that was wrong may have said anything"
     return min(max(info.st_mtime_ns, -2**63), 2**63-1)
 
-def read_file(path:str|os.PathLike) -> tuple[bytes, os.stat_result]: # content; size and mtime of what was opened
+def read_file(path:str|os.PathLike, # of an image
+              max_pixels:int=MAX_PIXELS, # a file of more than six bytes for each of them is not read: it could not be decoded either
+             ) -> tuple[bytes, os.stat_result]: # content; size and mtime of what was opened
     "Content and facts of a regular file, from one opening; raises `BadImage`"
     try:
         with open(path, 'rb', opener=lambda p, f: os.open(p, f | getattr(os, 'O_NONBLOCK', 0))) as f:
@@ -333,8 +335,10 @@ def read_file(path:str|os.PathLike) -> tuple[bytes, os.stat_result]: # content; 
                 if 0 <= time.time_ns()-info.st_mtime_ns < TICK:
                     time.sleep(TICK/1e9)
                     continue
+                if info.st_size > 6*max_pixels:
+                    raise BadImage(path, f'{info.st_size/1e6:,.0f} MB, more than the {6*max_pixels/1e6:,.0f} MB that are read; raise the limit with max_pixels=')
                 f.seek(0)
-                data, after = f.read(), os.fstat(f.fileno())
+                data, after = f.read(info.st_size+1), os.fstat(f.fileno())
                 if (info.st_size, info.st_mtime_ns) == (after.st_size, after.st_mtime_ns): return data, info
         raise BadImage(path, 'another program is changing the file; the next run reads it', unread=True)
     except (OSError, ValueError, MemoryError) as e: raise BadImage(path, _reason(e), unread=True) from e
@@ -344,7 +348,7 @@ def load_image(path:str|os.PathLike, # an image file
                max_pixels:int=MAX_PIXELS, # refuse to decode more than this
               ) -> LoadedImage:
     "Read and decode one file; raises `BadImage` with the reason when that is not possible"
-    data, info = read_file(path)
+    data, info = read_file(path, max_pixels)
     d = decode_or_bad(data, path, size, max_pixels)
     return LoadedImage(d.image, d.width, d.height, d.format, d.taken, path=os.fspath(path), size=len(data),
                        mtime_ns=mtime_of(info), sha256=hashlib.sha256(data).digest())

@@ -48,7 +48,7 @@ def test_lasso_then_search(shown, page):
     nb.wait_for('len(m.selection)')
     assert nb.python('print(m.selection.x.min() > -.05, len(m.selection) > .5*(m.df.x > 0).sum())') == 'True True'
     out.locator('.ir-map-pictures img').nth(23).wait_for()
-    assert all(page.evaluate("[...document.querySelectorAll('.ir-map-pictures img')].map(i => i.naturalWidth > 0 && i.alt.length > 0)"))
+    page.wait_for_function("[...document.querySelectorAll('.ir-map-pictures img')].every(i => i.naturalWidth > 0 && i.alt.length > 0)")
     out.get_by_role('button', name='Search like these').press('Enter')
     out.locator('.ir-map-answer figure').nth(21).wait_for()
     assert not out.get_by_role('alert').inner_text()
