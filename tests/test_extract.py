@@ -119,9 +119,10 @@ def test_processes_where_they_are_worth_it(pictures, monkeypatch):
 @pytest.mark.parametrize('slow', ['disk', 'decode', 'model', 'database'])
 def test_limited_by(pictures, monkeypatch, slow):
     root, paths = pictures
-    def read(path, real=extract.read_file):
+    real = extract.read_file
+    def read(*args):
         if slow == 'disk': time.sleep(.03)
-        return real(path)
+        return real(*args)
     monkeypatch.setattr(extract, 'read_file', read)
     for processes in (False, True):
         extractor = Extractor([Slow(.03*(slow == 'decode'), .02*(slow == 'model'))], root, 2, 8, processes=processes)

@@ -55,19 +55,23 @@ class Folder(RuleBasedStateMachine):
         self.root, self.clock, self.unreadable, self.contents, self.ignored, self.rec = Path(self.tmp.name)/'photos', 10**9, set(), {}, set(), None
         self.root.mkdir()
         self.patch = pytest.MonkeyPatch()
-        def read(path):
+        def read(path, *args):
             if os.path.relpath(path, self.root) in self.unreadable: raise BadImage(path, 'no permission to read the file', True)
-            return read_file(path)
+            return read_file(path, *args)
         self.patch.setattr(image_recommender.extract, 'read_file', read)
         self.patch.setattr(image_recommender.index, 'delta_limit', lambda n: 2)
         self.patch.setattr(image_recommender.library, 'make_embedder', lambda *args: Mean())
-        self.put('keep.png', GOOD[6])
-        self.reopen()
-        self.index()
+        try:
+            self.put('keep.png', GOOD[6])
+            self.reopen()
+            self.index()
+        except BaseException:  # hypothesis tears down only what was made: without this, later tests would read through `read`
+            self.teardown()
+            raise
 
     def teardown(self):
         self.patch.undo()
-        self.rec._database.close()
+        if self.rec is not None: self.rec._database.close()
         self.rec = None
         self.tmp.cleanup()
 
