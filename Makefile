@@ -5,10 +5,10 @@ VENV_BIN ?= $(VENV)/bin
 # Tests and demo never ask the model hub: the offline embedder comes with a package.
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help demo install dev test torture check notebooks docs docs-serve readme wheel-test wheel-test-full clean
+.PHONY: help demo install dev hooks test torture check lint notebooks notebooks-check docs docs-serve readme wheel-test wheel-test-full clean
 
 help: ## show this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
 $(VENV)/pyvenv.cfg:
 	$(PYTHON) -m venv $(VENV)
@@ -28,9 +28,11 @@ dev: $(VENV)/installed-dev ## the same with everything for development
 demo: install ## make the demo collection, index it and search it
 	$(VENV_BIN)/image_recommender demo
 
-test: dev ## everything that must be green: notebooks, tests, docs, README, wheel
-	$(VENV_BIN)/python tools/check_notebooks.py
-	$(VENV_BIN)/nbdev_test --n_workers 2
+hooks: dev ## let git clean notebooks, merge them cell by cell, and check a commit before it is made
+	$(VENV_BIN)/nbdev_install_hooks
+	$(VENV_BIN)/pre-commit install
+
+test: check ## everything that must be green: notebooks, tests, docs, README, wheel
 	$(VENV_BIN)/python -m pytest -q
 	$(VENV_BIN)/python tools/build_docs.py --check-readme
 	$(MAKE) docs
@@ -39,7 +41,11 @@ test: dev ## everything that must be green: notebooks, tests, docs, README, whee
 torture: dev ## the long version of the tests in tests/trust: kills, faults, odd files, fuzzing (about an hour)
 	TORTURE=1 $(VENV_BIN)/python -m pytest -q tests/trust
 
-check: dev ## the quick part: notebooks are clean, exported and pass
+lint: dev ## ruff and mypy
+	$(VENV_BIN)/ruff check image_recommender tools tests benchmarks
+	$(VENV_BIN)/mypy
+
+check: lint ## the quick part: code is clean, notebooks are clean, exported and pass
 	$(VENV_BIN)/python tools/check_notebooks.py
 	$(VENV_BIN)/nbdev_test --n_workers 2
 
@@ -47,6 +53,9 @@ notebooks: dev ## execute all notebooks in place, clean and export them
 	$(VENV_BIN)/nbdev_export
 	$(VENV_BIN)/python tools/run_notebooks.py
 	$(VENV_BIN)/python tools/build_docs.py --readme
+
+notebooks-check: dev ## execute all notebooks, change nothing, and name the outputs that come out otherwise than the stored ones
+	$(VENV_BIN)/python tools/run_notebooks.py --check
 
 docs: dev ## build the documentation site into _site
 	$(VENV_BIN)/python tools/build_docs.py

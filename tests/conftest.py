@@ -1,5 +1,4 @@
 import os, shutil, subprocess, sys
-from pathlib import Path
 import pytest
 from PIL import Image, ImageOps
 from importlib.resources import files

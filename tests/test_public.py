@@ -88,7 +88,7 @@ def test_faults_are_found():
     class Poor:
         def __init__(self, a): pass
         def go(self, x: np.ndarray, # an array
-              ): 
+              ):
             "Doc"
             if x is None: raise KeyError(x)
             return x

@@ -1,5 +1,5 @@
-"Fail when a notebook is not clean, holds an error, or differs from the module that was exported from it"
-import difflib, shutil, subprocess, sys, tempfile
+"Fail when a notebook is not clean, too large, without prose, holds an error, or differs from the module that was exported from it"
+import difflib, re, shutil, subprocess, sys, tempfile
 from pathlib import Path
 from execnb.nbio import read_nb
 from nbdev.clean import clean_nb
@@ -8,12 +8,16 @@ from nbdev.doclinks import nbglob
 
 cfg = get_config()
 root, lib = cfg.config_path, cfg.lib_path.name
-problems = []
+problems, LARGEST = [], 300_000 # bytes of a notebook: what opens at once, on GitHub too
 
 for path in sorted(nbglob(as_path=True)):
     before, nb = read_nb(path), read_nb(path)
     clean_nb(nb)
     if nb != before: problems.append(f'{path.name} is not clean: run nbdev_clean')
+    if path.stat().st_size > LARGEST: problems.append(f'{path.name} has {path.stat().st_size:,} bytes, more than {LARGEST:,}: show fewer or smaller pictures')
+    title = next((c.source for c in nb.cells if c.cell_type == 'markdown'), '')
+    if not re.match(r'# .+\n> .+', title): problems.append(f'{path.name} does not begin with a title (`# `) and a line that says what it is for (`> `)')
+    if sum(len(c.source.split()) for c in nb.cells[2:] if c.cell_type == 'markdown') < 30: problems.append(f'{path.name} has no prose')
     if any(o.output_type == 'error' for c in nb.cells for o in c.get('outputs', [])): problems.append(f'{path.name} holds an error output')
 
 with tempfile.TemporaryDirectory() as tmp:

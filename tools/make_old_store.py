@@ -3,7 +3,7 @@
     git worktree add --detach /tmp/then COMMIT
     PYTHONPATH=/tmp/then python tools/make_old_store.py tests/trust/stores/NAME.zip
 """
-import json, os, shutil, sys, tempfile, zipfile
+import json, os, sys, tempfile, zipfile
 from pathlib import Path
 import numpy as np
 from PIL import Image

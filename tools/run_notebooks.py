@@ -1,5 +1,9 @@
-"Execute notebooks in place, so that the committed outputs are those of the committed code."
-import base64, io, os, sys
+"""Execute notebooks in place, so that the committed outputs are those of the committed code.
+
+    python tools/run_notebooks.py [NOTEBOOK...]            all of them when none is named
+    python tools/run_notebooks.py --check [NOTEBOOK...]    change nothing; exit 1 and name the cells whose outputs differ from the stored ones
+"""
+import argparse, base64, io, os, sys
 from pathlib import Path
 from execnb.nbio import read_nb, write_nb
 from execnb.shell import CaptureShell
@@ -33,22 +37,43 @@ def smallest_picture(output, limit=50_000):
             del data['image/png']
 
 
-def run(path):
-    "Execute the notebook at `path`, clean it and write it back; raises at the first failing cell"
+def executed(path):
+    "The notebook at `path`, executed and clean; raises at the first failing cell"
     nb = read_nb(path)
-    executed = NBProcessor(path, process=True).nb # takes the directives out of the cells: only its outputs are kept
+    done = NBProcessor(path, process=True).nb # takes the directives out of the cells: only its outputs are kept
     shell = CaptureShell(path)
-    with working_directory(path.parent): shell.run_all(executed, exc_stop=True, preproc=skipped)
-    for cell, done in zip(nb.cells, executed.cells, strict=True):
+    with working_directory(path.parent): shell.run_all(done, exc_stop=True, preproc=skipped)
+    for cell, ran in zip(nb.cells, done.cells, strict=True):
         if cell.cell_type != 'code': continue
-        cell.outputs = done.get('outputs', [])
+        cell.outputs = ran.get('outputs', [])
         for output in cell.outputs: smallest_picture(output)
     clean_nb(nb)
-    write_nb(nb, path)
+    return nb
 
 
-if __name__ == '__main__':
+def differences(stored, nb):
+    "The cells of two runs whose outputs differ: id and first line. Everything counts, pictures to the bit"
+    for a, b in zip(stored.cells, nb.cells, strict=True):
+        if a.get('outputs') != b.get('outputs'):
+            yield f'cell {a.get("id")} ({next((line for line in a.source.splitlines() if line and line[0] != "#"), "")[:80]})'
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('notebooks', nargs='*', type=Path)
+    parser.add_argument('--check', action='store_true', help='write nothing; exit 1 when outputs differ from the stored ones')
+    args = parser.parse_args()
     sys.path.insert(0, str(get_config().config_path))
-    for path in ([Path(a).absolute() for a in sys.argv[1:]] or sorted(Path(p).absolute() for p in nbglob(as_path=True))):
+    changed = 0
+    for path in ([p.absolute() for p in args.notebooks] or sorted(Path(p).absolute() for p in nbglob(as_path=True))):
         print('run', path.name, flush=True)
-        run(path)
+        nb = executed(path)
+        if args.check:
+            for cell in differences(read_nb(path), nb):
+                changed += 1
+                print(f'  another output: {cell}', flush=True)
+        else: write_nb(nb, path)
+    sys.exit(bool(changed))
+
+
+if __name__ == '__main__': main()

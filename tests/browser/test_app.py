@@ -1,6 +1,5 @@
 "The explorer without a notebook: `image_recommender explore`, on localhost"
 import os, re, signal, subprocess, sys, urllib.error, urllib.request
-from pathlib import Path
 import pytest
 
 

@@ -1,5 +1,5 @@
 "The review of duplicates in JupyterLab: choosing, comparing, and what happens to the files"
-import csv, os, re, shutil
+import csv, os, shutil
 import pytest
 from PIL import Image
 from playwright.sync_api import expect

@@ -1,9 +1,8 @@
 """Faults that were put there on purpose: `check` finds each, `--repair` mends what can be mended, exit codes tell them apart"""
-import json, os, shutil, sqlite3, subprocess, sys
+import json, os, shutil, subprocess, sys
 from collections import Counter
 import numpy as np
 import pytest
-from image_recommender import ImageRecommender
 from image_recommender.check import check_library
 from . import victim
 from .test_kill import paint

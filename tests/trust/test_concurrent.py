@@ -29,10 +29,10 @@ def look(library, rng, seen):
 
 
 def keep_looking(folder, stop, answers, seed):
-    rng, seen = np.random.default_rng(seed), []
+    rng, seen, library = np.random.default_rng(seed), [], None
     try:
         while not stop.is_set():
-            library = victim.tiny_library(folder, ImageRecommender) if seed % 2 or not seen else library
+            if seed % 2 or library is None: library = victim.tiny_library(folder, ImageRecommender)
             look(library, rng, seen)
         answers.put(seen)
     except BaseException: answers.put(traceback.format_exc())

@@ -1,5 +1,5 @@
 "The configuration file: used, or refused with a sentence; and nothing that is read from disk can run code"
-import ast, datetime, io, json, os, pickle, sys, time
+import ast, json, os, pickle, sys, time
 from pathlib import Path
 import numpy as np
 import pytest

@@ -7,8 +7,7 @@ from image_recommender import ann as ann_module
 from image_recommender import index as index_module
 from image_recommender.database import StoreError
 from image_recommender.features import ColorHistogram, PHash
-from image_recommender.fusion import Calibration
-from image_recommender.index import Generation, IndexDamaged, current_generation, refresh_generation
+from image_recommender.index import Generation, current_generation, refresh_generation
 from image_recommender.library import Library
 from .victim import Tiny
 

@@ -1,15 +1,15 @@
 """The world around a library: disks that are full, read-only or away, files that cannot be read or change meanwhile, links and pipes.
 
 Every command line runs with a small network of our own (`Small`), under a time limit, and must end with a sentence, never with a traceback."""
-import contextlib, ctypes, errno, io, json, os, resource, shutil, signal, sqlite3, stat, subprocess, sys, threading, time
+import contextlib, ctypes, io, json, os, resource, shutil, signal, sqlite3, stat, subprocess, sys, threading, time
 from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from image_recommender import ImageRecommender, StoreError, cli, library, loader
+from image_recommender import ImageRecommender, cli, library, loader
 from image_recommender.embedding import Embedder
 from image_recommender.index import current_generation
-from image_recommender.loader import BadImage, find_images, load_image, read_file
+from image_recommender.loader import BadImage, find_images, read_file
 
 pytestmark = pytest.mark.skipif(sys.platform != 'linux', reason='uses mounts, capabilities and file names of Linux')
 OK, NOTHING, USAGE, SOME_BAD = 0, 1, 2, 3
@@ -445,7 +445,7 @@ def rewrite(path, data):
 def test_facts_and_content_belong_together(tmp_path, monkeypatch, what):
     import hashlib
     rec = ImageRecommender(pictures(tmp_path/'photos', 5), workers=1)
-    path, old, new = rec.root/'0002.jpg', (rec.root/'0002.jpg').read_bytes(), None
+    path, old = rec.root/'0002.jpg', (rec.root/'0002.jpg').read_bytes()
     act = {'grows': lambda: rewrite(path, old + b'tail'), 'shrinks': lambda: rewrite(path, old[:-40]), 'changes': lambda: rewrite(path, old[:-2] + b'xx'),
            'is replaced': lambda: (picture(99).save(tmp_path/'new.jpg'), os.replace(tmp_path/'new.jpg', path)), 'vanishes': path.unlink}[what]
     between(monkeypatch, path, act)

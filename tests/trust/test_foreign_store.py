@@ -1,7 +1,6 @@
 "A store that somebody else made, with the intent to have us read, show, change or delete what lies outside of it, or to make the program fall"
 import json, os, shutil, sqlite3, sys
 from contextlib import closing, contextmanager
-from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
@@ -129,7 +128,7 @@ def test_a_path_that_leads_out(world, tmp_path, path, many):
 def test_a_path_that_is_none(world, tmp_path, value, many):
     root, store, secret = world
     change(store, [f'UPDATE images SET path={value} WHERE id=2'])
-    for name, act in list(surfaces(root, tmp_path))[::many(4, 1)]: whatever(act)
+    for _, act in list(surfaces(root, tmp_path))[::many(4, 1)]: whatever(act)
     assert 'leads out of the collection' in whatever(lambda: ImageRecommender(root).record(2))
 
 @pytest.mark.parametrize('table', ['bad', 'ignored'])
@@ -146,7 +145,7 @@ def test_what_is_said_of_an_image_has_the_right_kind(world, tmp_path, column, va
     root, store, secret = world
     change(store, [f'UPDATE images SET {column}={value} WHERE id=2'])
     assert 'not described as images are' in whatever(lambda: ImageRecommender(root).record(2))
-    for name, act in list(surfaces(root, tmp_path))[::many(4, 1)]: whatever(act)
+    for _, act in list(surfaces(root, tmp_path))[::many(4, 1)]: whatever(act)
 
 def test_text_that_is_none(world):
     root, store, secret = world

@@ -1,19 +1,18 @@
 "Names that are code, formulas or control sequences: shown as what they are, in every view"
-import csv, io, json, os, shutil, sys, warnings
+import csv, json, os, sys
 from html.parser import HTMLParser
 from pathlib import Path
-import numpy as np
 import pandas as pd
 import pytest
 import image_recommender.library
 from image_recommender import ImageRecommender, cli
 from image_recommender.explorer import Explorer, still_html
-from image_recommender.loader import BadImage, display_name
+from image_recommender.loader import display_name
 from image_recommender.pictures import QueryPart
 from image_recommender.progress import panel_html
 from image_recommender.query import Ask
 from image_recommender.tidy import groups_html
-from image_recommender.visualize import Match, Results, report_html
+from image_recommender.visualize import Results, report_html
 from .test_database_model import Mean, picture
 
 pytestmark = pytest.mark.skipif(os.name == 'nt' or sys.platform == 'darwin', reason='needs a file system that takes any bytes')

@@ -1,10 +1,8 @@
 """Names of every kind that Linux allows, of files, folders, stores and roots: indexed, found, listed, filtered, moved, removed and shown"""
 import csv, glob, json, os, shutil, subprocess, sys
 from pathlib import Path
-import numpy as np
 import pytest
-from image_recommender import ImageRecommender, library
-from image_recommender.loader import display_name
+from image_recommender import ImageRecommender
 sys.path.insert(0, os.path.dirname(__file__))
 from .test_environment import CHILD, NOTHING, OK, SOME_BAD, TORTURE, Small, child, limits, picture, pictures, sh  # noqa: F401 (fixtures)
 
@@ -103,7 +101,7 @@ def test_removed_added_and_renamed(rec):
     for i, name in enumerate(reversed(NAMES)): assert rec.similar(picture(i), k=1).paths == [path_of(rec.root, name)]
 
 def test_tidied(rec, tmp_path, sh):
-    for i, name in enumerate(NAMES):
+    for name in NAMES:
         (rec.root/'copies').mkdir(exist_ok=True)
         shutil.copy2(path_of(rec.root, name), rec.root/'copies')
     assert rec.index(progress=False).copied == len(NAMES)

@@ -1,5 +1,5 @@
 "Stores of earlier versions open with all that they hold; what has to change changes after a backup, once, whole or not at all"
-import json, multiprocessing, os, shutil, signal, sqlite3, sys, tempfile, time, zipfile
+import json, multiprocessing, os, shutil, signal, sqlite3, sys, tempfile, zipfile
 from contextlib import closing
 from pathlib import Path
 import pytest
