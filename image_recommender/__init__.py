@@ -11,6 +11,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     'indexing': ['IndexReport'],
     'library': ['Library'],
     'loader': ['BadImage'],
+    'lock': ['StoreBusy'],
+    'query': ['Ask'],
     'recommender': ['ImageRecommender'],
     'visualize': ['Match', 'Results']})
 
@@ -21,5 +23,7 @@ if TYPE_CHECKING:
     from .indexing import IndexReport as IndexReport
     from .library import Library as Library
     from .loader import BadImage as BadImage
+    from .lock import StoreBusy as StoreBusy
+    from .query import Ask as Ask
     from .recommender import ImageRecommender as ImageRecommender
     from .visualize import Match as Match, Results as Results

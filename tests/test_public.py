@@ -94,3 +94,22 @@ def test_faults_are_found():
             return x
     found = [m for k, v in members(Poor).items() for m in missing(k, v, True)]
     assert found == ['type of a', 'docment of a', 'shape of x', 'type of what it returns', 'that it raises KeyError']
+
+
+USERS_NEED = {'ImageRecommender', 'Library', 'Ask', 'Results', 'Match', 'IndexReport', 'Feature', 'ColorHistogram', 'PHash',
+              'BadImage', 'StoreError', 'StoreBusy', 'IndexDamaged'}
+
+def test_top_level_names():
+    "What is imported from the package itself: these, known to editors and type checkers too, and nothing besides"
+    assert set(image_recommender.__all__) == USERS_NEED and set(dir(image_recommender)) >= USERS_NEED
+    assert all(getattr(image_recommender, name).__doc__ for name in USERS_NEED)
+    tree = ast.parse(inspect.getsource(image_recommender))
+    for_editors = {a.asname for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level for a in node.names}
+    assert for_editors == USERS_NEED
+
+
+def test_import_is_light():
+    "`import image_recommender` loads none of the large packages"
+    import subprocess, sys
+    code = "import sys, image_recommender; print([m for m in ('torch', 'open_clip', 'matplotlib', 'pandas', 'ipywidgets') if m in sys.modules])"
+    assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout == '[]\n'
