@@ -7,7 +7,7 @@
 
 No notebook is executed: the outputs are the stored ones, and the API entries describe the exported modules.
 """
-import argparse, re, shutil, sys
+import argparse, os, re, shutil, sys
 from pathlib import Path
 import yaml
 from nbdev.doclinks import nbglob
@@ -94,7 +94,8 @@ def write_site(pages, symbols):
     for images in cfg.nbs_path.rglob('images'): shutil.copytree(images, PAGES/images.relative_to(cfg.nbs_path), dirs_exist_ok=True)
     unneeded = ['theme', '*.sh', '*.md'] + ([] if any(page.widgets for page in pages) else ['widgets'])
     shutil.copytree(cfg.config_path/'docs', PAGES, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*unneeded))
-    config = dict(INHERIT='mkdocs.yml', site_name=cfg.title, site_description=cfg.description, site_url=f'{SITE}/',
+    root = SITE.removesuffix('/latest') if os.environ.get('DOCS_VERSIONS') else SITE  # mike adds the version that it publishes
+    config = dict(INHERIT='mkdocs.yml', site_name=cfg.title, site_description=cfg.description, site_url=f'{root}/',
                   repo_url=cfg.git_url, repo_name=cfg.repo, copyright=cfg.copyright, nav=nav)
     CONFIG.write_text('# Made by tools/build_docs.py\n' + yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding='utf-8')
 
