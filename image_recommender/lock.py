@@ -16,7 +16,7 @@ from .loader import display_name
 __all__ = ['FULL', 'DENIED', 'StoreBusy', 'holder_of', 'writing', 'store_fault', 'read_only', 'told_of_store', 'Held', 'is_held',
            'remove_unheld']
 
-# %% ../nbs/01a_lock.ipynb #e5e0fcf1
+# %% ../nbs/01a_lock.ipynb #ee093836
 class StoreBusy(StoreError):
     "Somebody else is writing the store; `holder` says who: pid, host, user, since, what"
     def __init__(self,
@@ -63,7 +63,7 @@ def writing(store:Path, # that is there, and can be written
             with suppress(OSError): (store/'writer.json').unlink()
             lock.release()
 
-# %% ../nbs/01a_lock.ipynb #7af75ac0
+# %% ../nbs/01a_lock.ipynb #ec38fe56
 FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, 'EDQUOT', errno.ENOSPC)}
 DENIED = {errno.EROFS, errno.EACCES, errno.EPERM}
 
@@ -100,7 +100,7 @@ def told_of_store(store:Path): # that is written
         if isinstance(cause, sqlite3.Error if cause is not e else Exception) and (fault := store_fault(store, cause)): raise fault from e
         raise
 
-# %% ../nbs/01a_lock.ipynb #12f9e0cc
+# %% ../nbs/01a_lock.ipynb #1342a499
 try: import fcntl
 except ImportError: fcntl = None # type: ignore[assignment] # Windows
 
