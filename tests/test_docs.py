@@ -74,6 +74,7 @@ THINGS = [
     code('#| output: false\nprint("only the source")', printed('this output is not shown')),
     code('slider', shown(**{'application_vnd.jupyter.widget-view+json': {'model_id': 'x'}, 'text_plain': 'IntSlider(value=3)'})),
     code('#| error: true\nfail()', failed('on purpose')),
+    code('!tiny --help\n!tiny now', printed('Usage: tiny\n')),
     code('bar()', printed('\x1b[32m 10%\r 50%\r100%\x1b[0m\n')),
     md(':::{.callout-warning title="Mind the gap" collapse="true"}\nIt is *wide*:\n\n```python\nx = ":::"\n```\n:::'),
 ]
@@ -192,6 +193,7 @@ def test_outputs(project, things):
     assert '\nIntSlider(value=3)\n' in things and 'widget-view' not in things
     assert '\nValueError: on purpose\n' in things
     assert '\n100%\n' in things and '50%' not in things
+    assert '```sh\ntiny --help\ntiny now\n```' in things
 
 
 def test_an_override_says_what_it_overrides_says(things):

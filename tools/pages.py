@@ -175,7 +175,8 @@ class Page:
         return ''.join(f'\n\nFrom {link(owner, owner)}: {", ".join(links)}' for owner, links in owners.items())
 
     def code(self, source, language, options):
-        "The input of a cell, folded if it asks for that"
+        "The input of a cell, folded if it asks for that; `!command` as what is typed in a shell"
+        if all(line.startswith('!') for line in source.splitlines()): source, language = re.sub('^!', '', source, flags=re.M), 'sh'
         block = fenced(source, language)
         if options.get('code-fold', 'false') == 'false': return block
         title = options.get('code-summary', 'Code').strip('"')
