@@ -219,7 +219,7 @@ def medoids(points:np.ndarray, # (n, d)
         nearest = np.minimum(nearest, d[chosen[-1]])
     return np.array(chosen, int)
 
-# %% ../nbs/12c_map.ipynb #14c9ca5c
+# %% ../nbs/12c_map.ipynb #0f116df0
 log = logging.getLogger('image_recommender')
 SHOWN = 24 # pictures of a selection
 ASKED = 10 # images that a search from a selection begins with
@@ -235,7 +235,8 @@ class CollectionMap:
                  groups:pd.Series|None=None, # (n,) from `group_images`
                 ):
         self.library, self.ids, self.xy, self.by, self.method, self.groups = library, ids, xy, by, method, groups
-        self._rows, self._live = np.zeros(0, np.int64), None # that are selected; the widgets, once they are shown
+        self._rows = np.zeros(0, np.int64) # that are selected
+        self._live: LiveMap|None = None # the widgets, once they are shown
 
     def __len__(self): return len(self.ids)
     def __repr__(self): return f'{self.summary} {len(self._rows):,} are selected.'
@@ -269,7 +270,7 @@ class CollectionMap:
         "Some images with their places"
         import pandas as pd
         t = pd.DataFrame(dict(id=self.ids[rows], path=pd.Series([str(p) for p in self.paths(rows)], dtype=object), x=self.xy[rows, 0], y=self.xy[rows, 1]))
-        return t if self.groups is None else t.assign(**{self.groups.name: self.groups.iloc[rows].to_numpy()})
+        return t if self.groups is None else t.assign(**{str(self.groups.name): self.groups.iloc[rows].to_numpy()})
 
     @property
     def df(self) -> pd.DataFrame:
@@ -393,7 +394,7 @@ def _frames(m, rows, fig, ax):
     bar.set_label(m.groups.name, color='#808080', parse_math=False)
     return [scale.to_rgba(v) if np.isfinite(v) else '#80808080' for v in m.groups.iloc[rows]]
 
-# %% ../nbs/12c_map.ipynb #293724a8
+# %% ../nbs/12c_map.ipynb #5187e9e3
 def live_scatter(m:CollectionMap, # to show
                  tooltip:Callable[[int], tuple[str, dict[str, str]]], # gives for a row a data URI and {'file': name, ...}
                 ) -> jscatter.Scatter: # to be shown
@@ -402,7 +403,7 @@ def live_scatter(m:CollectionMap, # to show
     data = pd.DataFrame(dict(x=m.xy[:, 0], y=m.xy[:, 1], file=pd.Categorical.from_codes(np.zeros(len(m), np.int8), pd.Index([''])))) # the name comes with the picture
     look, told = {}, ['file']
     if m.groups is not None:
-        name = m.groups.name if m.groups.name not in data else f'{m.groups.name} '
+        name = str(m.groups.name) + ' '*(m.groups.name in data)
         data[name] = m.groups.to_numpy() if m.colors is None else m.groups
         look, told = dict(color_by=name, color_map=m.colors or 'viridis', legend=True), ['file', name]
     half = max(float(np.abs(m.xy[:, 1]).max()), .75) # what fits into the height; there is more room in the width
@@ -418,7 +419,7 @@ def live_scatter(m:CollectionMap, # to show
     scatter.widget._handle_tooltip = answer
     return scatter
 
-# %% ../nbs/12c_map.ipynb #a5b87cbf
+# %% ../nbs/12c_map.ipynb #01fa89fc
 class MapPanel(anywidget.AnyWidget):
     "What is selected, and a search with it; everything it shows comes in messages"
     _esm, _css = (Path(str(files('image_recommender')))/'static'/f'map.{kind}' for kind in ('js', 'css'))
@@ -442,7 +443,7 @@ class LiveMap:
         "Picture and words of a point"
         path, = self.m.paths([row])
         words = {'file': display_name(path.name)}
-        if self.m.groups is not None: words[self.m.groups.name] = str(self.m.groups.iloc[row])
+        if self.m.groups is not None: words[str(self.m.groups.name)] = str(self.m.groups.iloc[row])
         return 'data:image/jpeg;base64,' + b64encode(small_jpeg(path, 240)).decode(), words
 
     def lassoed(self,
