@@ -327,8 +327,9 @@ def check(library:Library='.', # folder of the collection
         say(json.dumps(found.to_dict(), indent=1) if as_json else str(found).replace('read_data=True reads', '--read-data reads'))
         raise typer.Exit(OK if found.ok else SOME_BAD)
 
-# %% ../nbs/20_cli.ipynb #f4668211
+# %% ../nbs/20_cli.ipynb #353622dc
 Kinds = Annotated[str | None, typer.Option(help='Some of exact,re-encoding,edit,burst,similar; default: the first four.')]
+CommonKinds = Annotated[str | None, typer.Option('--kinds', help='Some of exact,re-encoding,edit; default: all of them.')]
 Keep = Annotated[str, typer.Option(help="Which of a group to keep: 'largest', 'sharpest' or 'oldest'.")]
 Csv = Annotated[str | None, typer.Option('--csv', help='Write a table.', metavar='FILE')]
 Page = Annotated[str | None, typer.Option('--html', help='Write a page with pictures.', metavar='FILE')]
@@ -372,7 +373,7 @@ def duplicates(library:Library='.', # folder of the collection
 @app.command()
 def compare(other:Other, # folder of the other collection
             library:Library='.', # folder of the collection
-            kinds:Kinds=None, # 'exact,edit'
+            kinds:CommonKinds=None, # 'exact,edit'
             as_json:AsJson=False, # print JSON
             csv:Csv=None, # file of a table
             page:Page=None, # file of a page
