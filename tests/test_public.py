@@ -45,7 +45,7 @@ def missing(name, member, method, about=''):
     function = bare(member)
     sig = inspect.signature(function)
     params = list(sig.parameters.values())[method and not isinstance(member, staticmethod):]
-    comments = docments(function)
+    comments = docments(function, args_kwargs=True)
     doc = inspect.getdoc(function) or ''
     if not doc and not name.endswith('__init__'): yield 'docstring'
     for p in params:

@@ -114,7 +114,7 @@ def parameter_comments(symbol, owner=None):
     if inspect.isclass(symbol):
         sources = [c for c in reversed(symbol.__mro__) if '__dataclass_fields__' in vars(c)]
         if symbol not in sources: sources.append(vars(symbol).get('__init__', symbol))
-    return {name: comment for source in sources for name, comment in docments(source).items() if comment}
+    return {name: comment for source in sources for name, comment in docments(source, args_kwargs=True).items() if comment}
 
 
 def parameter_table(params, returns, comments):
