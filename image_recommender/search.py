@@ -40,7 +40,7 @@ def read_delta(db:Database, # the truth
     engine = ExactEngine(arrays['clip'], None, {}) if 'clip' in arrays else None
     return Part(ids, arrays, {n: f.informative(arrays[n]) for n, f in features.items()}, engine)
 
-# %% ../nbs/05a_search.ipynb #6de7c539
+# %% ../nbs/05a_search.ipynb #f978cadb
 class SearchView:
     "A generation, plus the images newer than it, minus those deleted since; rows are numbered through"
     def __init__(self,
@@ -50,23 +50,24 @@ class SearchView:
                 ):
         self.generation, self.features, self.last_change = generation, {f.name: f for f in features}, db.last_change()
         self.calibration: Calibration|None = None # how distances become evidence in it, once that is known
+        self._row_terms: dict[tuple[int, str], np.ndarray|None] = {}
         changed = db.changed_since(generation.manifest['last_change']) if generation else None
         delta = read_delta(db, self.features, changed)
         self.parts = [p for p in (generation, delta) if p is not None]
         self.starts = np.cumsum([0, *map(len, self.parts)])
-        self.gone = np.flatnonzero(np.isin(generation.ids, changed, assume_unique=True)) if generation and len(changed) else np.zeros(0, np.int64)
-        self._row_terms = {}
+        self.gone = np.zeros(0, np.int64) # positions in the generation that do not count any more, ascending
+        if generation and changed is not None and len(changed): self.gone = np.flatnonzero(np.isin(generation.ids, changed, assume_unique=True))
 
     def terms(self,
               part:Part, # of this view
               start:int, # its first position
               name:str, # of a feature
-             ) -> np.ndarray|None: # (n,)
+             ) -> np.ndarray|None: # (n,) float32; None: the feature has none
         "`Feature.row_terms` of all rows of a part, computed once"
         if (start, name) not in self._row_terms:
             f, rows = self.features[name], part.arrays[name]
-            some = [f.row_terms(rows[i:i+STRETCH]) for i in range(0, len(part), STRETCH)]
-            self._row_terms[start, name] = None if some[0] is None else np.concatenate(some)
+            some = [t for i in range(0, len(part), STRETCH) if (t := f.row_terms(rows[i:i+STRETCH])) is not None]
+            self._row_terms[start, name] = np.concatenate(some) if some else None
         return self._row_terms[start, name]
 
     def __len__(self): return int(self.starts[-1]) - len(self.gone)
@@ -76,46 +77,51 @@ class SearchView:
         "Ids of the images that can be searched"
         return np.sort(np.concatenate([np.delete(p.ids, self.gone) if s == 0 else p.ids for p, s in zip(self.parts, self.starts)]))
 
-    def id_at(self, position:int) -> int:
+    def id_at(self,
+              position:int, # of a row, 0 or more
+             ) -> int: # as in the database
         "Image id of a row"
         p = int(np.searchsorted(self.starts, position, 'right'))-1
         return int(self.parts[p].ids[position-self.starts[p]])
 
     def ids_at(self,
-               positions:np.ndarray, # (n,)
+               positions:np.ndarray, # (n,) of rows
               ) -> np.ndarray: # (n,) int64
         "Image ids of many rows"
         return np.concatenate([p.ids for p in self.parts])[positions] if len(self.parts) else np.zeros(0, np.int64)
 
-    def position(self, id:int) -> int|None:
-        "Row of an image id; None when it cannot be searched"
+    def position(self,
+                 id:int, # of an image
+                ) -> int|None: # None: it cannot be searched
+        "Row of an image"
         for part, start in reversed(list(zip(self.parts, self.starts))):
             at = int(np.searchsorted(part.ids, id))
             if at < len(part) and part.ids[at] == id and (start or not np.isin(at, self.gone)): return int(start)+at
+        return None
 
     def sample(self,
                n:int, # at most
-              ) -> np.ndarray: # ascending positions, the same at each call
+              ) -> np.ndarray: # (up to n,) int64 positions, ascending, the same at each call
         "Some rows at random"
         total = int(self.starts[-1])
         return np.setdiff1d(np.random.default_rng(0).choice(total, min(n, total), replace=False), self.gone)
 
     def rows(self,
              name:str, # of a feature
-             positions:Sequence[int], # n of them
-            ) -> np.ndarray: # (n, dim)
+             positions:Sequence[int]|np.ndarray, # (n,) of rows
+            ) -> np.ndarray: # (n, dim) of the feature's dtype
         "Feature rows at these positions"
-        positions, f = np.asarray(positions, np.int64), self.features[name]
-        out = np.empty((len(positions), f.dim), f.dtype)
+        where, f = np.asarray(positions, np.int64), self.features[name]
+        out = np.empty((len(where), f.dim), f.dtype)
         for part, start in zip(self.parts, self.starts):
-            here = (positions >= start) & (positions < start+len(part))
-            if here.any(): out[here] = part.arrays[name][positions[here]-start]
+            here = (where >= start) & (where < start+len(part))
+            if here.any(): out[here] = part.arrays[name][where[here]-start]
         return out
 
     def distances(self,
                   name:str, # of a feature
-                  query, # (dim,); or a function of (n, dim) rows
-                  positions:np.ndarray, # (n,)
+                  query:np.ndarray|Callable, # (dim,); or a function of (n, dim) rows that gives (n,) distances
+                  positions:np.ndarray, # (n,) of rows
                  ) -> np.ndarray: # (n,) float32; nan where query or row holds no information
         "Exact distance of `query` to some rows"
         f, rows = self.features[name], self.rows(name, positions)
@@ -123,17 +129,17 @@ class SearchView:
         return np.where(f.informative(rows) & f.informative(query[None]), f.distance(query, rows), np.nan)
 
     def positions(self,
-                  ids:np.ndarray, # image ids, ascending
-                 ) -> np.ndarray: # ascending; of those that can be searched
+                  ids:np.ndarray, # (n,) int64, ascending
+                 ) -> np.ndarray: # (up to n,) int64, ascending; of those that can be searched
         "Rows of many images"
         found = [np.flatnonzero(np.isin(p.ids, ids, assume_unique=True))+start for p, start in zip(self.parts, self.starts)]
         return np.setdiff1d(np.concatenate(found), self.gone, assume_unique=True)
 
-# %% ../nbs/05a_search.ipynb #707cc4ed
+# %% ../nbs/05a_search.ipynb #9e52a1a2
 @dataclass
 class Asked:
     "One part of a question, ready to be compared"
-    rows: dict[str, object] # {metric: (dim,) row, or a function of (n, dim) rows that gives (n,) distances}; empty: not looked at yet
+    rows: dict[str, np.ndarray|Callable] # {metric: (dim,) row, or a function of (n, dim) rows that gives (n,) distances}; empty: not looked at yet
     weights: dict[str, float] = field(default_factory=dict) # {metric: share of the score}; negative: to be avoided
     id: int|None = None # of the image of the library that it is, if any
     shown: object = None # how to show it
@@ -141,15 +147,14 @@ class Asked:
 
     def says(self,
              feature:Feature, # of a metric
-            ) -> bool:
+            ) -> bool: # False, for example, of a blank page's pHash
         "Whether this part has anything to say in that metric"
         row = self.rows.get(feature.name)
         return row is not None and self.weights.get(feature.name, 0) != 0 and (callable(row) or bool(feature.informative(row[None])[0]))
 
-# %% ../nbs/05a_search.ipynb #53d9b892
+# %% ../nbs/05a_search.ipynb #971c19f2
 AT_ONCE = 8 # questions
 
-# %% ../nbs/05a_search.ipynb #bf9b1fd2
 @dataclass
 class Voice:
     "What one metric says of a stretch of rows, for several parts of questions at once"
@@ -163,8 +168,10 @@ class Voice:
 
     def add_to(self,
                scores:np.ndarray, # (questions, stop-start) float32
-               start:int, stop:int, # rows
+               start:int, # first row
+               stop:int, # the row after the last
               ):
+        "Add the evidence of a stretch of rows to the scores of the questions"
         d = self.distances(start, stop)
         if self.near: d = np.maximum(d-self.near, 0)
         d *= self.factor
@@ -175,6 +182,7 @@ class Voice:
         else:
             for question, row in zip(self.owner, e): scores[question] += row
 
+# %% ../nbs/05a_search.ipynb #7826f732
 def listen(part:Part, # rows
            features:Mapping[str, Feature], # {metric: feature}
            questions:Sequence[Sequence[Asked]], # each of one part or several
@@ -182,10 +190,11 @@ def listen(part:Part, # rows
            terms:Callable, # metric -> what `Feature.row_terms` gave
            exact:bool, # no guessing
            tail:bool=False, # rows in the tail of the evidence matter
-          ) -> Iterator[Voice]:
+          ) -> Iterator[Voice]: # to be added up
     "One voice for each metric that has something to say about all rows; one more for each curve or measure of its own"
     for name, feature in features.items():
-        rows, known, alike = part.arrays[name], part.informative[name], {}
+        rows, known = part.arrays[name], part.informative[name]
+        alike: dict[object, tuple[dict, list]] = {}
         for o, question in enumerate(questions):
             for a in question:
                 if not a.says(feature): continue
@@ -194,21 +203,23 @@ def listen(part:Part, # rows
                 alike.setdefault(key, (curve, []))[1].append((o, row, a.weights[name]))
         for curve, says in alike.values():
             owner, queries, share = zip(*says)
+            distances: Callable
             if callable(queries[0]): distances = lambda a, b, q=queries[0], r=rows: np.array(q(r[a:b]), np.float32)[None]
             elif name != 'clip' or exact:
                 distances = lambda a, b, f=feature, q=np.array(queries), r=rows, t=terms(name): f.distances(q, r[a:b], None if t is None else t[a:b])
-            elif part.engine.guesses: distances = part.engine.estimate(np.array(queries))
+            elif part.engine is not None and part.engine.guesses: distances = part.engine.estimate(np.array(queries))
             else: continue
             near, shape = curve.get('near', 0.), curve['shape']
             if shape == 'even' and not (exact or tail): shape = 'line' # rows in the tail are not the best; their order does not matter
             yield Voice(distances, np.array(owner), np.float32(near), np.float32(1/(curve['scale']-near)), shape,
                         np.array(share, np.float32)[:, None], None if callable(queries[0]) or known.all() else known)
 
+# %% ../nbs/05a_search.ipynb #835db1b4
 def scan_part(n:int, # rows
               offset:int, # position of the first
               voices:Sequence[Voice], # from `listen`
               best:Sequence[Best], # for each question; is shown every row's rough score
-              hidden:np.ndarray, # positions that do not count, ascending
+              hidden:np.ndarray, # (h,) int64 positions that do not count, ascending
              ):
     "Score all rows of a part"
     for a in range(0, n, STRETCH):
@@ -218,7 +229,7 @@ def scan_part(n:int, # rows
         scores[:, hidden[np.searchsorted(hidden, a+offset):np.searchsorted(hidden, b+offset)]-a-offset] = -np.inf
         for top, row in zip(best, scores): top.show(row, a+offset)
 
-# %% ../nbs/05a_search.ipynb #6cd68198
+# %% ../nbs/05a_search.ipynb #2beb7ca8
 FEW = 10_000 # images that are scored without a search
 
 def find_candidates(view:SearchView, # what is searched
@@ -226,8 +237,8 @@ def find_candidates(view:SearchView, # what is searched
                     calibration:Calibration, # of the library
                     n:int, # how many for each question
                     exact:bool=False, # no guessing
-                    among:np.ndarray|None=None, # only these positions, ascending; None: all
-                   ) -> list[np.ndarray]: # for each question, about `n` ascending positions
+                    among:np.ndarray|None=None, # (m,) only these positions, ascending; None: all
+                   ) -> list[np.ndarray]: # for each question (about n,) int64 positions, ascending
     "Rows worth an exact score; for several questions some at a time, so that each stretch of rows is read once for all of them"
     if among is not None and len(among) <= max(n, FEW): return [among for _ in questions]
     hidden = view.gone
@@ -253,7 +264,7 @@ def _candidates(view, questions, calibration, n, exact, hidden):
                 if len(found[-1]) < .8*min(n, left): return _candidates(view, questions, calibration, n, True, hidden)
     return [np.setdiff1d(np.concatenate([b.positions(), *found]), hidden) for b, found in zip(best, near)]
 
-# %% ../nbs/05a_search.ipynb #46776fc7
+# %% ../nbs/05a_search.ipynb #28b34cdf
 @dataclass
 class Scored:
     "Candidates of a question, scored exactly"
@@ -262,7 +273,9 @@ class Scored:
     distances: list[dict[str, np.ndarray]] # for each part {metric: (n,)}; nan: no information
     contributions: list[dict[str, np.ndarray]] # for each part {metric: (n,)}; negative for what is to be avoided
 
-    def take(self, chosen:np.ndarray) -> 'Scored': # indices, or a mask
+    def take(self,
+             chosen:np.ndarray, # (m,) indices, or an (n,) mask
+            ) -> Scored: # of those candidates only
         "Some of the candidates"
         some = lambda parts: [{n: v[chosen] for n, v in part.items()} for part in parts]
         return Scored(self.positions[chosen], self.score[chosen], some(self.distances), some(self.contributions))
@@ -277,7 +290,7 @@ def score_exactly(view:SearchView, # what is searched
                   question:Sequence[Asked], # of one part or several
                   positions:np.ndarray, # (n,)
                   calibration:Calibration, # of the library
-                 ) -> Scored: # of those of which anything is known that is asked for
+                 ) -> Scored: # of those of which anything is known that is asked for, in the same order
     "Score rows of a view"
     distances, parts = [], []
     for a in question:
@@ -289,6 +302,7 @@ def score_exactly(view:SearchView, # what is searched
     scored = Scored(positions, total, distances, parts)
     return scored.take(np.any(known, axis=0) if known else np.zeros(len(positions), bool))
 
+# %% ../nbs/05a_search.ipynb #fa901e9a
 def chances(view:SearchView, # what is searched
             question:Sequence[Asked], # what `scored` answers
             scored:Scored, # candidates
@@ -305,6 +319,6 @@ def chances(view:SearchView, # what is searched
         nearest = np.take_along_axis(np.array([scored.distances[i][n] for i in says]), best[None], 0)[0]
         alike = [n not in question[i].curves for i in says]
         if all(alike): found[n] = calibration.chance(n, nearest)
-        elif not any(alike): found[n] = np.min([share_as_close(sample.distances[i][n], scored.distances[i][n]) for i in says], axis=0)
-    found['score'] = calibration.score_chance(question[0].weights, scored.score) if plain else share_as_close(-sample.score, -scored.score)
+        elif sample and not any(alike): found[n] = np.min([share_as_close(sample.distances[i][n], scored.distances[i][n]) for i in says], axis=0)
+    found['score'] = share_as_close(-sample.score, -scored.score) if sample else calibration.score_chance(question[0].weights, scored.score)
     return found
