@@ -13,22 +13,22 @@ from .features import Feature
 # %% auto #0
 __all__ = ['evidence', 'falloff', 'contributions', 'Calibration', 'share_as_close', 'check_weights', 'fuse']
 
-# %% ../nbs/05_fusion.ipynb #049aa7af
+# %% ../nbs/05_fusion.ipynb #31844fc9
 _TAIL = .1
 
-def evidence(distance:np.ndarray, # any shape; nan: no evidence
+def evidence(distance:np.ndarray, # (...) any shape; nan: no evidence
              shape:str, # 'even' or 'sharp'
              scale:float, # distance at which evidence has fallen to its tail ('even') or to 1/e ('sharp')
              near:float=0., # distance that is as near as can be: evidence is 1 up to there
-            ) -> np.ndarray: # same shape and precision, 0..1; strictly decreasing with distance beyond `near`, 0 for nan
-    "How much a distance speaks for likeness"
+            ) -> np.ndarray: # (...) same shape and precision, 0..1; strictly decreasing with distance beyond `near`, 0 for nan
+    "How much a distance speaks for likeness; `ValueError` for another shape"
     x = np.asarray(distance)
     x = np.asarray(x/scale if near == 0 else np.maximum((x-near)/(scale-near), 0))
     return np.nan_to_num(falloff(x, shape), nan=0.)
 
-def falloff(x:np.ndarray, # distances divided by their scale; overwritten
-            shape:str, # 'even' or 'sharp'
-           ) -> np.ndarray: # same shape and precision
+def falloff(x:np.ndarray, # (...) distances divided by their scale; overwritten
+            shape:str, # 'even' or 'sharp'; `ValueError` for another
+           ) -> np.ndarray: # (...) same shape and precision
     "The curve behind `evidence`, for millions of values: without a copy, and nan stays nan"
     if shape == 'sharp': return np.exp(np.negative(x, out=x), out=x)
     if shape != 'even': raise ValueError(f"a feature's falloff is 'even' or 'sharp', not {shape!r}")
@@ -39,23 +39,24 @@ def falloff(x:np.ndarray, # distances divided by their scale; overwritten
     x *= _TAIL
     return np.where(line > _TAIL, line, x)
 
-# %% ../nbs/05_fusion.ipynb #5b1f9895
-def contributions(distances:Mapping[str, np.ndarray], # {metric: array}, all of the same shape; nan: no evidence
+# %% ../nbs/05_fusion.ipynb #e342450b
+def contributions(distances:Mapping[str, np.ndarray], # {metric: (...)}, all of the same shape; nan: no evidence
                   weights:Mapping[str, float], # {metric: share}
                   scales:Mapping[str, dict], # {metric: arguments of `evidence`}
-                 ) -> dict[str, np.ndarray]: # {metric: array of that shape}
-    "What each metric contributes to the score"
+                 ) -> dict[str, np.ndarray]: # {metric: (...)} of that shape
+    "What each metric contributes to the score; `ValueError` for a metric without a scale"
     if missing := [n for n in distances if n not in scales]: raise ValueError(f'the metric {missing[0]!r} is not calibrated: call index()')
     return {n: weights[n]*evidence(np.asarray(d, np.float64), **scales[n]) for n, d in distances.items()}
 
-# %% ../nbs/05_fusion.ipynb #4920cb14
+# %% ../nbs/05_fusion.ipynb #ed14719e
 class Calibration:
     "How distances become evidence, and how unusual they are: learnt from random pairs of a library's own images"
     def __init__(self,
                  scales:dict[str, dict], # {metric: {'shape': 'even' or 'sharp', 'scale': distance}}
                  background:dict[str, np.ndarray]|None=None, # {metric: (pairs,) float32}, distances of the same pairs; nan: no information
                 ):
-        self.scales, self.background, self._sorted = scales, background or {}, {}
+        self.scales, self.background = scales, background or {}
+        self._sorted: dict[str|tuple, np.ndarray] = {}
 
     @classmethod
     def fit(cls,
@@ -63,7 +64,7 @@ class Calibration:
             arrays:Mapping[str, np.ndarray], # {metric: (n, dim)} of one library
             pairs:int=100_000, # how many to measure, at most
             seed:int=0, # of the sample
-           ) -> 'Calibration':
+           ) -> Calibration: # with scales and background
         "Measure distances of random pairs of images"
         features, rng = list(features), np.random.default_rng(seed)
         n = len(arrays[features[0].name])
@@ -91,26 +92,30 @@ class Calibration:
     def save(self,
              folder:Path, # gets `background.npy`
             ) -> dict: # what `load` needs besides, ready for JSON
+        "Write the background into a folder"
         np.save(folder/'background.npy', np.array([self.background[n] for n in self.scales], np.float32))
         return self.scales
 
     @classmethod
-    def load(cls, scales:dict, folder:Path) -> 'Calibration':
-        "What `save` wrote"
+    def load(cls,
+             scales:dict[str, dict], # what `save` returned
+             folder:Path, # that `save` wrote to
+            ) -> Calibration: # as it was
+        "Read what `save` wrote"
         return cls(scales, dict(zip(scales, np.load(folder/'background.npy', allow_pickle=False))))
 
     def chance(self,
                name:str, # of a metric
-               distance:np.ndarray, # any shape; nan: no information
-              ) -> np.ndarray: # same shape, above 0, up to 1; nan where there is nothing to compare
+               distance:np.ndarray, # (...) any shape; nan: no information
+              ) -> np.ndarray: # (...) same shape, above 0, up to 1; nan where there is nothing to compare
         "Share of unrelated pairs of this library that are at least as close: 1e-4 is closer than all but 1 in 10,000"
         if name not in self._sorted: self._sorted[name] = _finite(self.background.get(name, ()))
         return _rank(self._sorted[name], distance)
 
     def score_chance(self,
                      weights:Mapping[str, float], # {metric: share}, see `check_weights`
-                     score:np.ndarray, # any shape
-                    ) -> np.ndarray: # same shape, see `chance`
+                     score:np.ndarray, # (...) any shape
+                    ) -> np.ndarray: # (...) same shape, see `chance`
         "Share of unrelated pairs of this library that score at least as high with these weights"
         key = tuple(sorted((n, w) for n, w in weights.items() if w))
         if key not in self._sorted:
@@ -120,13 +125,14 @@ class Calibration:
 
     def __repr__(self): return 'Calibration(' + ', '.join(f"{k}: {v['shape']} {v['scale']:.3g}" for k, v in self.scales.items()) + ')'
 
+# %% ../nbs/05_fusion.ipynb #58f92642
 def _finite(values):
     values = np.asarray(values)
     return np.sort(values[np.isfinite(values)])
 
 def share_as_close(background:np.ndarray, # (n,) distances of a sample; nan: no information
-                   values:np.ndarray, # distances, any shape
-                  ) -> np.ndarray: # same shape, above 0, up to 1; nan where there is nothing to compare
+                   values:np.ndarray, # (...) distances, any shape
+                  ) -> np.ndarray: # (...) same shape, above 0, up to 1; nan where there is nothing to compare
     "Share of a sample that is at least as close, counting the value itself, so that it is never 0"
     return _rank(_finite(background), values)
 
@@ -136,11 +142,11 @@ def _rank(background, values):
     rank = (np.searchsorted(background, values+1e-6, 'right')+1)/(len(background)+1)
     return np.where(np.isfinite(values), np.minimum(rank, 1), np.nan)
 
-# %% ../nbs/05_fusion.ipynb #a7c5730a
+# %% ../nbs/05_fusion.ipynb #90ef7de6
 def check_weights(weights:Mapping[str, float], # {metric: 0 or more}
                   names:Iterable[str], # metrics that there are
                  ) -> dict[str, float]: # {metric: share}, 0..1, of every metric; the sum is 1
-    "Shares of the metrics; raises ValueError that names the weight at fault"
+    "Shares of the metrics; raises `ValueError` that names the weight at fault"
     names = list(names)
     if not isinstance(weights, Mapping): raise ValueError(f"weights must be given by name, for example {{'clip': .5, 'color': .5}}, not {weights!r}")
     for name, w in weights.items():

@@ -17,35 +17,17 @@ from .loader import display_name
 from .lock import Held, remove_unheld
 
 # %% auto #0
-__all__ = ['FORMAT', 'file_sha256', 'write_atomic', 'IndexDamaged', 'IndexOutdated', 'current_generation', 'remains',
+__all__ = ['FORMAT', 'write_atomic', 'file_sha256', 'IndexDamaged', 'IndexOutdated', 'current_generation', 'remains',
            'remove_old', 'build_generation', 'read_manifest', 'file_faults', 'verify', 'Generation', 'delta_limit',
            'refresh_generation']
 
-# %% ../nbs/04_index.ipynb #49c575f0
-FORMAT = 3
-
+# %% ../nbs/04_index.ipynb #0ba97506
 def _sync(path:Path):
     "Force a file, or on systems that allow it a folder, onto the disk"
     if path.is_dir() and os.name == 'nt': return
     fd = os.open(path, os.O_RDONLY | getattr(os, 'O_BINARY', 0) if path.is_dir() else os.O_RDWR | getattr(os, 'O_BINARY', 0))
     try: os.fsync(fd)
     finally: os.close(fd)
-
-def file_sha256(path:Path) -> str:
-    "Checksum of a file of any size, in hexadecimal digits"
-    digest = hashlib.sha256()
-    with open(path, 'rb') as f:
-        while part := f.read(1 << 20): digest.update(part)
-    return digest.hexdigest()
-
-def _stamps(folder, manifest):
-    "By which files that were verified are known again: size, times and checksum; nobody can choose the time of the last change of an inode"
-    return dict({name: [(info := (folder/name).stat()).st_size, info.st_mtime_ns, info.st_ctime_ns, about['sha256']] for name, about in manifest['files'].items()},
-                manifest=_checksum(manifest))
-
-def _checksum(manifest):
-    "Of all that a manifest says"
-    return hashlib.sha256(json.dumps({k: v for k, v in manifest.items() if k != 'checksum'}, sort_keys=True).encode()).hexdigest()
 
 def write_atomic(path:Path, # file to make or replace
                  text:str, # its new content
@@ -67,6 +49,25 @@ def _names(path, text):
     try: return path.read_text(encoding='utf-8') == text
     except (OSError, ValueError): return False
 
+# %% ../nbs/04_index.ipynb #3a14721d
+def file_sha256(path:Path, # of any size
+               ) -> str: # 64 hexadecimal digits
+    "Checksum of a file"
+    digest = hashlib.sha256()
+    with open(path, 'rb') as f:
+        while part := f.read(1 << 20): digest.update(part)
+    return digest.hexdigest()
+
+def _checksum(manifest):
+    "Of all that a manifest says"
+    return hashlib.sha256(json.dumps({k: v for k, v in manifest.items() if k != 'checksum'}, sort_keys=True).encode()).hexdigest()
+
+def _stamps(folder, manifest):
+    "By which files that were verified are known again: size, times and checksum; nobody can choose the time of the last change of an inode"
+    return dict({name: [(info := (folder/name).stat()).st_size, info.st_mtime_ns, info.st_ctime_ns, about['sha256']] for name, about in manifest['files'].items()},
+                manifest=_checksum(manifest))
+
+# %% ../nbs/04_index.ipynb #23e00d85
 def _check_space(folder, n, features, ann):
     "An engine's share: bytes a row, with what Annoy needs while it grows"
     a_row = {'annoy': lambda dim: 1.35*(4*dim + 13*100), 'faiss': lambda dim: dim+200}.get(ann, lambda dim: 70)
@@ -76,7 +77,9 @@ def _check_space(folder, n, features, ann):
         raise StoreError(f'{display_name(folder)} needs about {math.ceil(need/1e6)} MB for the index and has {int(free/1e6)} MB free. What was read is stored, and can '
                          'be searched. Make room and run the same again; or keep the store on another disk with store= (--store).')
 
-# %% ../nbs/04_index.ipynb #70900e58
+# %% ../nbs/04_index.ipynb #7aaec36c
+FORMAT = 3
+
 def _write_arrays(db, features, folder):
     "Features of all complete images as memory-mapped arrays in order of id, with which rows say anything about their image"
     n = db.count_complete(f.name for f in features)
@@ -111,24 +114,29 @@ def _write_generation(db, features, folder, recall, ann, calibrate, about):
     for p in folder.iterdir(): _sync(p)
     write_atomic(folder/'manifest.json', json.dumps(dict(manifest, checksum=_checksum(manifest)), indent=1))
 
-# %% ../nbs/04_index.ipynb #2e595205
+# %% ../nbs/04_index.ipynb #5a42b3e0
 class IndexDamaged(StoreError):
     "A file of a generation is not what was written; `index()` rebuilds it from the database"
-    def __init__(self, path, what):
+    def __init__(self,
+                 path:Path, # of the file at fault
+                 what:str, # is the matter with it, as in 'is missing'
+                ):
         super().__init__(f'{display_name(path)}: {what}. Nothing is lost: index() rebuilds it from the database.')
         self.path, self.what = path, what
 
 class IndexOutdated(IndexDamaged):
     "A generation that an older version wrote"
 
+# %% ../nbs/04_index.ipynb #6af421fb
 def _own_folder(store) -> Path:
     "Where the generations lie; never elsewhere, since what is not needed any more is deleted there"
     if (folder := Path(store)/'generations').is_symlink():
         raise StoreError(f'{folder} is a symbolic link. The parts of a store lie in it; to have it on another disk, name that folder with store=.')
     return folder
 
-def current_generation(store:str|os.PathLike) -> str|None: # None: nothing was built yet
-    "Name of the generation in use"
+def current_generation(store:str|os.PathLike, # folder of the library's store
+                      ) -> str|None: # as in '000007'; None: nothing was built yet
+    "Name of the generation in use; `IndexDamaged` if the file that names it cannot be used"
     path = Path(store)/'current'
     if path.is_symlink(): raise IndexDamaged(path, 'is a symbolic link')
     try: name = path.read_text(encoding='utf-8').strip()
@@ -138,7 +146,7 @@ def current_generation(store:str|os.PathLike) -> str|None: # None: nothing was b
     return name
 
 def remains(store:str|os.PathLike, # folder of the library's store
-           ) -> list[Path]:
+           ) -> list[Path]: # folders and files
     "Generations that are not the current one, also unfinished ones, and files that were to replace others: nobody needs them"
     store, current, root = Path(store), current_generation(store), _own_folder(store)
     folders = [p for p in root.iterdir() if p.name != current] if root.is_dir() else []
@@ -153,16 +161,16 @@ def remove_old(store:str|os.PathLike, # folder of the library's store; only for 
         elif not remove_unheld(p, 'manifest.json'): left.append(p)
     return left
 
-# %% ../nbs/04_index.ipynb #dbb7ad75
+# %% ../nbs/04_index.ipynb #ae982c52
 def build_generation(db:Database, # the truth
                      features:Iterable[Feature], # what to include; images that lack one are left out
                      store:str|os.PathLike, # folder of the library's store
                      recall:float=.95, # wanted recall@10 of the engine, 0..1
-                     ann:str='annoy', # engine, see `image_recommender.ann`
+                     ann:str='annoy', # engine: 'annoy', 'binary', 'exact', 'faiss' or 'auto'
                      calibrate:Callable|None=None, # called with {name: array} and the folder, where it may put files; its JSON result goes into the manifest
                      about:dict|None=None, # what else the manifest should say
                     ) -> Path: # folder of the new generation
-    "Write a new generation and switch to it; raises StoreError when there is nothing to index or no room"
+    "Write a new generation and switch to it; raises `StoreError` when there is nothing to index or no room, `ValueError` for an unknown engine"
     check_engine(ann)
     features, root = list(features), _own_folder(store)
     root.mkdir(parents=True, exist_ok=True)
@@ -185,19 +193,10 @@ def build_generation(db:Database, # the truth
     remove_old(store)
     return root/f'{number:06}'
 
-# %% ../nbs/04_index.ipynb #afa4da96
-def _engine_fault(folder, manifest):
-    "Whether the files of the engine lead somewhere else, whoever wrote them"
-    if 'ann' not in manifest: return
-    engine = ENGINES[manifest['ann']['engine']]
-    if engine.missing(): return # opening says so
-    try: fault = engine.fault(folder, manifest['count'], manifest['features']['clip']['dim'])
-    except (RuntimeError, OSError, ValueError, KeyError, TypeError) as e: fault = f'cannot be read ({e})'
-    if fault: return IndexDamaged(folder/(engine.files or ['manifest.json'])[0], fault)
-
+# %% ../nbs/04_index.ipynb #4cd75d95
 def read_manifest(folder:Path, # of a generation
-                 ) -> dict:
-    "What a generation consists of; raises `IndexDamaged`, or StoreError for one of a newer version"
+                 ) -> dict: # the content of `manifest.json`
+    "What a generation consists of; raises `IndexDamaged`, or `IndexOutdated` and `StoreError` for one of an older or newer version"
     path = folder/'manifest.json'
     try: manifest = json.loads(path.read_text(encoding='utf-8'))
     except (OSError, ValueError, RecursionError) as e: raise IndexDamaged(path, f'cannot be read ({e})') from e
@@ -224,6 +223,16 @@ def read_manifest(folder:Path, # of a generation
         needed += engine.files
     if missing := [n for n in needed if n not in manifest['files']]: raise IndexDamaged(path, f'says nothing of {missing[0]}')
     return manifest
+
+# %% ../nbs/04_index.ipynb #1ac51829
+def _engine_fault(folder, manifest):
+    "Whether the files of the engine lead somewhere else, whoever wrote them"
+    if 'ann' not in manifest: return None
+    engine = ENGINES[manifest['ann']['engine']]
+    if engine.missing(): return None # opening says so
+    try: fault = engine.fault(folder, manifest['count'], manifest['features']['clip']['dim'])
+    except (RuntimeError, OSError, ValueError, KeyError, TypeError) as e: fault = f'cannot be read ({e})'
+    return IndexDamaged(folder/(engine.files or ['manifest.json'])[0], fault) if fault else None
 
 def file_faults(folder:Path, # of a generation
                 manifest:dict, # its own
@@ -256,19 +265,27 @@ def verify(folder:Path, # of a generation
     except OSError: pass # a read-only store is verified at each opening
     return manifest
 
-# %% ../nbs/04_index.ipynb #59c71eac
+# %% ../nbs/04_index.ipynb #34558f93
 class Generation:
-    "An opened generation: ids, features and neighbours; it does not change while it is open"
-    def __init__(self, folder:Path, manifest:dict, ids:np.ndarray, arrays:dict[str, np.ndarray], informative:dict[str, np.ndarray], engine:Engine|None, held:Held|None=None):
+    "An opened generation: ids, features and neighbours; it does not change while it is open. `Generation.open` makes it"
+    def __init__(self,
+                 folder:Path, # where its files lie
+                 manifest:dict, # see `read_manifest`
+                 ids:np.ndarray, # (n,) int64, ids of the images, ascending
+                 arrays:dict[str, np.ndarray], # {metric: (n, dim)}, mapped from their files
+                 informative:dict[str, np.ndarray], # {metric: (n,) bool}, whether a row says anything of its image
+                 engine:Engine|None, # that finds neighbours; None: there are no embeddings
+                 held:Held|None=None, # what keeps the folder from being removed
+                ):
         self.folder, self.manifest, self.ids, self.arrays, self.informative, self.engine = folder, manifest, ids, arrays, informative, engine
-        self._held = held # so that the folder is not removed
+        self._held = held
 
     @classmethod
     def open(cls,
              store:str|os.PathLike, # folder of the library's store
              features:Iterable[Feature], # what is needed of it
-            ) -> 'Generation|None': # None: nothing was built yet
-        "The current generation, verified; raises `IndexDamaged` that names the file at fault"
+            ) -> Generation|None: # None: nothing was built yet
+        "The current generation, verified; raises `IndexDamaged` that names the file at fault, `StoreError` if the features are of another kind"
         features = list(features)
         while (name := current_generation(store)) is not None:
             folder = _own_folder(store)/name
@@ -277,6 +294,7 @@ class Generation:
             except OSError as e:
                 if current_generation(store) == name: raise IndexDamaged(folder/'manifest.json', f'cannot be read ({e.strerror or e})') from e
             # a newer one has taken its place between reading its name and holding it
+        return None
 
     @classmethod
     def _open(cls, folder, features, held):
@@ -301,17 +319,18 @@ class Generation:
     def __repr__(self):
         return f'Generation({self.folder.name}: {len(self):,} images, {", ".join(self.arrays)}' + (f'; {self.engine})' if self.engine else ')')
 
-# %% ../nbs/04_index.ipynb #437bf52d
+# %% ../nbs/04_index.ipynb #e3b3ea38
 def delta_limit(n:int, # images in the generation
-               ) -> int:
+               ) -> int: # images
     "How many images may come and go before the next generation is worth building"
     return min(n//20, 20_000)
 
+# %% ../nbs/04_index.ipynb #a810b390
 def refresh_generation(db:Database, # the truth
                        features:Iterable[Feature], # what to include
                        store:str|os.PathLike, # folder of the library's store
                        recall:float=.95, # wanted recall@10 of the engine, 0..1
-                       ann:str='annoy', # engine, see `image_recommender.ann`
+                       ann:str='annoy', # engine: 'annoy', 'binary', 'exact', 'faiss' or 'auto'
                        calibrate:Callable|None=None, # see `build_generation`
                        about:dict|None=None, # see `build_generation`
                       ) -> Generation|None: # the current one; None: there is nothing to index
@@ -319,8 +338,7 @@ def refresh_generation(db:Database, # the truth
     features = list(features)
     try: current = Generation.open(store, features)
     except StoreError: current = None # damaged, or of other features: built anew
-    mine = current and current.manifest['library_id'] == db.setting('library_id')
-    if mine and set(current.manifest['features']) == {f.name for f in features}:
+    if current and current.manifest['library_id'] == db.setting('library_id') and set(current.manifest['features']) == {f.name for f in features}:
         made = current.manifest.get('ann', dict(asked=ann, recall_target=recall))
         if made['asked'] == ann and made['recall_target'] >= recall:
             if len(db.changed_since(current.manifest['last_change'])) <= delta_limit(len(current)):
@@ -330,7 +348,7 @@ def refresh_generation(db:Database, # the truth
     if not db.count_complete(f.name for f in features): return None
     build_generation(db, features, store, recall, ann, calibrate, about)
     current = Generation.open(store, features)
-    if not db.readonly: db.forget_changes(current.manifest['last_change'])
+    if current and not db.readonly: db.forget_changes(current.manifest['last_change'])
     return current
 
 # %% ../nbs/04_index.ipynb #e70a643c
