@@ -125,7 +125,7 @@ def _near_within(rows, some, limits):
     left, which = np.nonzero(np.any([(rank < k) & (near <= limit) for k, limit in limits.items()], axis=0))
     return np.stack([some[left], some[nearest[left, which]]], 1)
 
-# %% ../nbs/08_duplicates.ipynb #a727742b
+# %% ../nbs/08_duplicates.ipynb #c8bec307
 @dataclass
 class Compared:
     "Pairs of images and how far apart they are; nan: cannot be said"
@@ -137,7 +137,7 @@ class Compared:
 
 def compare_pairs(pairs:np.ndarray, # (m, 2) indices
                   left:Callable[[str, np.ndarray], np.ndarray|None], # of the first of a pair: metric, (m,) indices to (m, dim) rows; None: there is no such metric
-                  right:Callable[[str, np.ndarray], np.ndarray|None], # of the second, alike
+                  right:Callable[[str, np.ndarray], np.ndarray|None], # of the second: from (m,) indices as well
                   scale:float, # of embedding distances in this library
                  ) -> Compared: # how far apart they are, pair by pair
     "Distances of pairs, some thousands at a time"
@@ -235,7 +235,11 @@ def _verdicts(c, kinds, limits, records):
     verdict[~np.isin(verdict, [-2, *(KINDS.index(k) for k in kinds)])] = -1
     return verdict, seconds
 
-# %% ../nbs/08_duplicates.ipynb #9f276332
+# %% ../nbs/08_duplicates.ipynb #e0a6c0bc
+def _rows_at(view, positions, metrics):
+    "Function from a metric and indices into `positions` to rows; None for a metric that is not among `metrics`"
+    return lambda metric, at: view.rows(metric, positions[at]) if metric in metrics else None
+
 def find_duplicates(library:Library, # that was indexed
                     kinds:str|Iterable[str]=KINDS[:4], # which of `KINDS`
                     keep:str='largest', # 'largest' (pixels; then one with the camera's date, then bytes), 'sharpest' or 'oldest'
@@ -248,7 +252,7 @@ def find_duplicates(library:Library, # that was indexed
     twins = {i for ids in same for i in ids[1:]}
     positions = np.setdiff1d(np.arange(view.starts[-1]), np.concatenate([view.gone, view.positions(np.array(sorted(twins), np.int64))]))
     ids = view.ids_at(positions)
-    rows = lambda name, at: view.rows(name, positions[at]) if name in view.features else None
+    rows = _rows_at(view, positions, view.features)
     scale = library.calibration.scales.get('clip', dict(scale=1.))['scale']
     pairs = [np.zeros((0, 2), np.int64)]
     if set(kinds) - {'exact'}:
@@ -311,7 +315,7 @@ def _group(centre, copies, told, family, records, paths, rank) -> Group:
 
 def _copy(r, path, kind, why): return Copy(path, r.id, kind, why, r.width, r.height, r.size, r.taken, r.mtime_ns)
 
-# %% ../nbs/08_duplicates.ipynb #cf8abf50
+# %% ../nbs/08_duplicates.ipynb #116a646d
 def compare_libraries(library:Library, # its images are looked for
                       other:Library, # in which they may be
                       kinds:str|Iterable[str]=KINDS[:3], # which of 'exact', 're-encoding' and 'edit'
@@ -321,13 +325,13 @@ def compare_libraries(library:Library, # its images are looked for
     kinds = check_kinds(kinds)
     if late := [k for k in kinds if k in ('burst', 'similar')]: raise ValueError(f'compare tells exact, re-encoding and edit, not {late[0]}')
     mine, theirs = library.view, other.view
-    shared = [n for n in mine.features if n in theirs.features and library.db.declared(n)['signature'] == other.db.declared(n)['signature']]
+    signature = lambda of, n: (of.db.declared(n) or {}).get('signature')
+    shared = [n for n in mine.features if n in theirs.features and signature(library, n) == signature(other, n)]
     scale = other.calibration.scales['clip']['scale'] if 'clip' in shared else 1.
     p, q = (np.setdiff1d(np.arange(v.starts[-1]), v.gone) for v in (mine, theirs))
     ids, their_ids = mine.ids_at(p), theirs.ids_at(q)
     twins = _shared_content(library, other, ids, their_ids) if 'exact' in kinds else {}
-    left = lambda n, at: mine.rows(n, p[at]) if n in shared else None
-    right = lambda n, at: theirs.rows(n, q[at]) if n in shared else None
+    left, right = _rows_at(mine, p, shared), _rows_at(theirs, q, shared)
     both = lambda n, at: np.concatenate([left(n, at[at < len(p)]), right(n, at[at >= len(p)]-len(p))])
     pairs, total = [np.zeros((0, 2), np.int64)], len(p)+len(q)
     if 'phash' in shared:
