@@ -65,6 +65,9 @@ THINGS = [
          '    @property\n    def full(self) -> bool: "Whether more goes in"\n    def _hidden(self): "private method"'),
     code('#| export\n@patch\ndef empty(self:Box, where=None, # goes there\n         ): "Take everything out"'),
     code('show_doc(Box.empty)'),
+    code('#| export\nclass Crate(Box):\n    "A large box"\n    def fill(self, thing): return thing'),
+    md('`Crate.full` is a property of boxes.'),
+    md('A box holds $w^2 h$ at most:\n\n$$v = \\sum_i w_i^2 h_i$$\n\nIt costs `$5`, or $HOME.'),
     code('#| fig-alt: "a curve"\nplot()', dict(shown(image_png=PNG, text_plain='<Figure size 640x480>'), metadata={'image/png': {'width': 320}})),
     code('frame', shown(text_html='<table>\n\n<tr><td>cell</td></tr>\n\n\n</table>', text_plain='cell')),
     code('#| echo: false\nprint("the source is not shown")', printed('```\nfences\n```\n')),
@@ -76,18 +79,26 @@ THINGS = [
 ]
 TOUR = [
     md('# The grand tour'),
-    md('Back to [things](../00_things.ipynb#Weighing), to `Box`, and [home](../index.ipynb). ![c](../images/chart.png)'),
+    md('Costs $5 or $6. Back to [things](../00_things.ipynb#Weighing), to `Box`, and [home](../index.ipynb). ![c](../images/chart.png)'),
     md('```\n[kept](../00_things.ipynb)\n```'),
 ]
 MODULE_INDEX = [code('#| default_exp index'), md('# An index\n> A module with the name of the landing page'),
                 code('#| export\ndef look_up(key, # what to find\n           ): "Find it"'), md('`look_up` it.')]
 
 
-def write_nb(path, cells):
+WIDGETS = {'application/vnd.jupyter.widget-state+json': dict(version_major=2, version_minor=0, state={
+    'a': dict(model_name='IntSliderModel', model_module='@jupyter-widgets/controls', model_module_version='2.0.0',
+              state=dict(value=3, description='</script>', layout='IPY_MODEL_b')),
+    'b': dict(model_name='LayoutModel', model_module='@jupyter-widgets/base', model_module_version='2.0.0', state={})})}
+ALIVE = [md('# Alive\n> A slider that was saved'), code('slider', shown(**{'application_vnd.jupyter.widget-view+json': dict(model_id='a', version_major=2, version_minor=0),
+                                                                            'text_plain': 'IntSlider(value=3)'}))]
+
+
+def write_nb(path, cells, **metadata):
     path.parent.mkdir(parents=True, exist_ok=True)
     cells = [dict(c, id=f'c{i}') for i, c in enumerate(cells)]
     kernel = dict(display_name='python3', language='python', name='python3')
-    path.write_text(json.dumps(dict(cells=cells, metadata=dict(kernelspec=kernel), nbformat=4, nbformat_minor=5)))
+    path.write_text(json.dumps(dict(cells=cells, metadata=dict(kernelspec=kernel, **metadata), nbformat=4, nbformat_minor=5)))
 
 
 def run(project, *args): return subprocess.run([sys.executable, *map(str, args)], cwd=project, capture_output=True, text=True)
@@ -101,6 +112,7 @@ def make_project(root):
     for name, cells in {'index': INDEX, '00_things': THINGS, '01_index': MODULE_INDEX, 'tutorials/01_grand_tour': TOUR,
                         '.ipynb_checkpoints/00_things-checkpoint': THINGS}.items():
         write_nb(root/'nbs'/f'{name}.ipynb', cells)
+    write_nb(root/'nbs'/'tutorials'/'02_alive.ipynb', ALIVE, widgets=WIDGETS)
     (root/'nbs'/'images').mkdir()
     (root/'nbs'/'images'/'chart.png').write_bytes(base64.b64decode(PNG))
     info = root/'tiny-0.0.1.dist-info'  # as if installed: nbdev finds the names to link by their entry point
@@ -133,13 +145,13 @@ def things(project): return (project/'_md'/'things.md').read_text()
 
 def test_pages_are_named_without_numbers(project):
     pages = {p.relative_to(project/'_md').as_posix() for p in (project/'_md').rglob('*.md')}
-    assert pages == {'index.md', 'things.md', 'index_module.md', 'tutorials/grand_tour.md'}
+    assert pages == {'index.md', 'things.md', 'index_module.md', 'tutorials/grand_tour.md', 'tutorials/alive.md'}
 
 
 def test_function_is_documented_once(things):
     assert things.count('### weigh { #weigh .api }') == things.count('def weigh(') == 1
     assert 'def weigh(thing: str | None, *, scale: float = 1.5) -> float\n' in things
-    assert '| <code>thing</code> | <code>str &#124; None</code> |  | what to weigh, or `None` |' in things
+    assert '| <code>thing</code> | <code>str &#124;<wbr> None</code> |  | what to weigh, or `None` |' in things
     assert r'| <code>scale</code> | <code>float</code> | <code>1.5</code> | grams \| a unit |' in things
     assert '| **Returns** | <code>float</code> |  | its weight |' in things
     assert re.search(r'\[source\]\(https://github.com/someone/tiny/blob/main/tiny/things.py#L\d+\)', things)
@@ -180,6 +192,53 @@ def test_outputs(project, things):
     assert '\nIntSlider(value=3)\n' in things and 'widget-view' not in things
     assert '\nValueError: on purpose\n' in things
     assert '\n100%\n' in things and '50%' not in things
+
+
+def test_an_override_says_what_it_overrides_says(things):
+    crate = things[things.index('#### Crate.fill'):things.index('is a property of boxes')]
+    assert 'Put something in' in crate and '| <code>thing</code> | goes in |' in crate
+
+
+def test_inherited_members_are_listed_and_linked(things):
+    assert 'From [`Box`](things.md#box): [`empty`](things.md#box.empty), [`full`](things.md#box.full)' in things
+    assert '[`Crate.full`](things.md#box.full) is a property of boxes' in things
+
+
+def test_only_pages_with_formulas_ask_for_them(project, things):
+    assert '\nmath: true\n' in things
+    for page in ('index', 'tutorials/grand_tour'): assert 'math:' not in (project/'_md'/f'{page}.md').read_text()
+
+
+def test_stored_widgets(project, things):
+    alive = (project/'_md'/'tutorials'/'alive.md').read_text()
+    assert '\nwidgets: true\n' in alive and 'IntSlider' not in alive.replace('IntSliderModel', '')
+    view, state = re.findall(r'<script type="application/vnd.jupyter.widget-(\w+)\+json">\n(.*?)\n</script>', alive, re.S)
+    assert (view[0], json.loads(view[1])['model_id']) == ('view', 'a')
+    assert json.loads(state[1])['state']['a']['state']['description'] == '</script>'
+    assert (project/'_md'/'vendor'/'widgets'/'embed.js').exists() and 'widgets' not in things
+
+
+def test_text_for_language_models(project):
+    short, full = ((project/'_md'/name).read_text() for name in ('llms.txt', 'llms-full.txt'))
+    assert short.startswith('# Tiny\n\n> A small project\n') and '## Tutorials\n\n- [The grand tour](https://example.org/tiny/tutorials/grand_tour/)' in short
+    assert f'- [Things]({SITE}/things/): Boxes and how to weigh them' in short
+    assert 'def weigh(' in full and 'Prose in the cell of the title' in full and '<table>' not in full
+
+
+def test_order_of_the_site(copy):
+    (copy/'nbs'/'navigation.yml').write_text('- Learn: tutorials\n- Look up:\n  - Boxes: [things]\n  - Other: [index_module]\n')
+    assert build(copy).returncode == 0
+    nav = (copy/'_mkdocs.yml').read_text()
+    assert nav.index('Learn:') < nav.index('tutorials/grand_tour.md') < nav.index('Boxes:') < nav.index('things: things.md')
+
+
+@pytest.mark.parametrize('text, words', [('- Learn: tutorials\n- Look up: [things]', '01_index.ipynb: nothing leads there'),
+                                         ('- Learn: tutorials\n- Look up: [things, thongs]', "there is no page or folder 'thongs'"),
+                                         ('- Learn: tutorials\n- Look up: [things, things]', 'or it stands there twice')])
+def test_notebooks_that_are_left_out_end_the_build(copy, text, words):
+    (copy/'nbs'/'navigation.yml').write_text(text)
+    built = build(copy)
+    assert built.returncode == 1 and words in built.stderr and 'Traceback' not in built.stderr
 
 
 def test_callouts(project, things):
@@ -247,7 +306,7 @@ def test_site_is_built(copy):
     built = mkdocs(copy)
     assert built.returncode == 0, built.stderr
     html = (copy/'_site'/'things'/'index.html').read_text()
-    assert 'id="box.fill"' in html and '<code>str &#124; None</code>' in html and '<td>cell</td>' in html
+    assert 'id="box.fill"' in html and '<code>str &#124;<wbr> None</code>' in html and '<td>cell</td>' in html
     assert re.search(r'<a [^>]*href="\.\./tutorials/grand_tour/"', html), 'the navigation lists new notebooks by itself'
     loaded = re.findall(r'<(?:script|img|iframe)[^>]*\ssrc="([^"]*)|<link(?![^>]*rel="canonical")[^>]*\shref="([^"]*)', html)
     assert loaded and not [a or b for a, b in loaded if '//' in (a or b)], 'pages load nothing from other hosts'

@@ -59,6 +59,15 @@ def find_symbol(name, modules):
     raise ValueError(f'`{name}` is not in {" or ".join(modules) or "any module of this notebook"}; is the export up to date?')
 
 
+def inherited(cls, documented):
+    "Public members that a class takes from documented classes above it: (name, class that documents it)"
+    found = {}
+    for above in cls.__mro__[1:]:
+        for name in vars(above):
+            if name[0] != '_' and name not in vars(cls) and f'{above.__name__}.{name}' in documented: found.setdefault(name, above.__name__)
+    return sorted(found.items())
+
+
 def type_name(annotation):
     "An annotation as its author wrote it, more or less"
     if annotation is inspect.Parameter.empty: return ''
@@ -93,9 +102,15 @@ def signature_text(head, params, returns, width=88):
     return line if len(line) <= width else f'{head}(\n    ' + ',\n    '.join(shown) + f',\n){tail}'
 
 
-def parameter_comments(symbol):
-    "The docment of each parameter, also those that a dataclass inherits"
-    sources = [symbol]
+def overridden(owner, symbol):
+    "The same method of the classes above, furthest first: what it says holds for an override that says nothing else"
+    above = owner.__mro__[:0:-1] if inspect.isclass(owner) else []
+    return [c.__dict__[symbol.__name__] for c in above if inspect.isfunction(c.__dict__.get(symbol.__name__))]
+
+
+def parameter_comments(symbol, owner=None):
+    "The docment of each parameter, also those that a dataclass or a method inherits"
+    sources = [*overridden(owner, symbol), symbol]
     if inspect.isclass(symbol):
         sources = [c for c in reversed(symbol.__mro__) if '__dataclass_fields__' in vars(c)]
         if symbol not in sources: sources.append(vars(symbol).get('__init__', symbol))
@@ -105,7 +120,7 @@ def parameter_comments(symbol):
 def parameter_table(params, returns, comments):
     "A Markdown table of the parameters, if any of them has a comment; without its empty columns"
     if not comments.keys() & {'return', *(p.name for p in params)}: return ''
-    code = lambda s: f'<code>{escape(s, quote=False)}</code>'.replace('|', '&#124;') if s else ''
+    code = lambda s: f'<code>{escape(s, quote=False)}</code>'.replace('|', '&#124;<wbr>') if s else ''
     rows = [(code(p.name), code(type_name(p.annotation)), code(default_name(p.default)), comments.get(p.name, '')) for p in params]
     if 'return' in comments: rows.append(('**Returns**', code(returns), '', comments['return']))
     columns = [c for c in zip(('Parameter', 'Type', 'Default', 'Details'), *rows) if any(c[1:])]
@@ -136,10 +151,10 @@ def api_entry(name, modules):
     if inspect.isclass(owner) and not isinstance(held, staticmethod): params = params[1:]
     if is_property: head = head.replace('def ', 'property ')
     callable_as_shown = not (is_property or getattr(symbol, '_is_protocol', False) or isinstance(symbol, enum.EnumMeta))
-    doc = inspect.cleandoc(symbol.__doc__ or '')
+    doc = inspect.cleandoc(symbol.__doc__ or next((o.__doc__ for o in reversed(overridden(owner, symbol)) if o.__doc__), '') or '')
     if doc.startswith(f'{name}('): doc = ''  # what @dataclass writes by itself
     heading = name.replace('_', r'\_')
     entry = [f'{"####" if "." in name else "###"} {heading} {{ #{name.lower()} .api }}', source_link(symbol),
              f'```python\n{signature_text(head, params if callable_as_shown else None, returns)}\n```', doc,
-             parameter_table(params, returns, parameter_comments(symbol))]
+             parameter_table(params, returns, parameter_comments(symbol, owner))]
     return NbdevLookup().linkify('\n\n'.join(o for o in entry if o))
