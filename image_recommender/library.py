@@ -33,65 +33,6 @@ if TYPE_CHECKING:
 # %% auto #0
 __all__ = ['check_arrays', 'Library']
 
-# %% ../nbs/07_library.ipynb #99995646
-def _connect(root:Path, store:Path, write:bool) -> Database:
-    "The database of a store that can be written, or at least be read; raises StoreError when it cannot be read, or with `write` not be written"
-    path = store/'image_metadata.db'
-    if path.exists() and not os.access(path, os.R_OK): raise StoreError(f'there is no permission to read {display_name(path)}')
-    writable = os.access(store, os.W_OK) and (not path.exists() or os.access(path, os.W_OK))
-    if write and not writable: raise read_only(store)
-    try:
-        with told_of_store(store): return Database(path, readonly=not writable)
-    except StoreError:
-        if write or not writable: raise
-    try: return Database(path, readonly=True) # on a full disk there is no room for what SQLite puts beside it
-    except (StoreError, sqlite3.Error) as e:
-        if 'no such table' not in str(e) and 'readonly' not in str(e): raise
-        raise StoreError(f'{display_name(root)} is not indexed yet: its first run was stopped before it began') from e
-
-# %% ../nbs/07_library.ipynb #5aa2c451
-def _known_calibration(generation:Generation|None, features:list[Feature]) -> Calibration|None:
-    "What was learnt when the generation was built; raises IndexDamaged when it cannot be used"
-    if not generation or not (known := generation.manifest.get('calibration')): return None
-    try:
-        if 'background.npy' not in generation.manifest['files']: raise ValueError('it is none of the files of the index')
-        calibration = Calibration.load(known, generation.folder)
-        contributions({f.name: np.ones(1) for f in features}, {f.name: 1. for f in features}, calibration.scales)
-        if not all(calibration.background[f.name].ndim == 1 and calibration.background[f.name].dtype == np.float32 for f in features): raise ValueError('it has another form')
-    except (OSError, EOFError, ValueError, TypeError, KeyError, IndexError) as e: raise IndexDamaged(generation.folder/'background.npy', f'cannot be used ({e})') from e
-    return calibration
-
-# %% ../nbs/07_library.ipynb #e08ee129
-def _inside(root:Path, path:str|os.PathLike) -> str:
-    "A path relative to the root; raises ValueError when it lies elsewhere"
-    path = Path(path)
-    if not path.is_absolute() and not os.path.exists(path): path = root/path
-    inside = os.path.relpath(Path(os.path.realpath(path.parent), path.name), os.path.realpath(root))
-    if inside.startswith('..') or os.path.isabs(inside): raise ValueError(f'{display_name(path)} does not lie in {display_name(root)}: copy it there first')
-    return inside.replace(os.sep, '/')
-
-# %% ../nbs/07_library.ipynb #b4297155
-def _save_picture(image:Image.Image|np.ndarray|bytes, folder:Path, max_pixels:int) -> Path:
-    "A picture as a file, named after its content; bytes as they are"
-    if isinstance(image, (bytes, bytearray)):
-        data = bytes(image)
-        found = decode_or_bad(data, '<bytes>', max_pixels=max_pixels).format.lower()
-        suffix = '.jpg' if found in ('jpeg', 'mpo') else f'.{found}' if f'.{found}' in image_extensions() else '.png'
-    else:
-        out = io.BytesIO()
-        as_image(image, None, max_pixels).image.save(out, 'PNG')
-        data, suffix = out.getvalue(), '.png'
-    path = folder/(hashlib.sha256(data).hexdigest()[:16]+suffix)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f'.{path.name}.{os.getpid()}') # hidden, so that no half picture is taken for one
-    try:
-        beside.write_bytes(data)
-        os.replace(beside, path)
-    except OSError as e:
-        with suppress(OSError): beside.unlink()
-        raise OSError(e.errno, e.strerror, os.fspath(path)) from e
-    return path
-
 # %% ../nbs/07_library.ipynb #c29d1194
 def check_arrays(paths:list[str], # n paths
                  arrays:dict[str, np.ndarray|None], # {metric: (n, dim), or (n,) for one value each}; None: not given
@@ -482,3 +423,62 @@ class Library:
             db.add([ImageRecord(paths[i], 0, 0, b'', 0, 0, '') for i in part], {n: a[part] for n, a in arrays.items()})
         self._refresh(db, self._features(db))
         db.checkpoint()
+
+# %% ../nbs/07_library.ipynb #99995646
+def _connect(root:Path, store:Path, write:bool) -> Database:
+    "The database of a store that can be written, or at least be read; raises StoreError when it cannot be read, or with `write` not be written"
+    path = store/'image_metadata.db'
+    if path.exists() and not os.access(path, os.R_OK): raise StoreError(f'there is no permission to read {display_name(path)}')
+    writable = os.access(store, os.W_OK) and (not path.exists() or os.access(path, os.W_OK))
+    if write and not writable: raise read_only(store)
+    try:
+        with told_of_store(store): return Database(path, readonly=not writable)
+    except StoreError:
+        if write or not writable: raise
+    try: return Database(path, readonly=True) # on a full disk there is no room for what SQLite puts beside it
+    except (StoreError, sqlite3.Error) as e:
+        if 'no such table' not in str(e) and 'readonly' not in str(e): raise
+        raise StoreError(f'{display_name(root)} is not indexed yet: its first run was stopped before it began') from e
+
+# %% ../nbs/07_library.ipynb #5aa2c451
+def _known_calibration(generation:Generation|None, features:list[Feature]) -> Calibration|None:
+    "What was learnt when the generation was built; raises IndexDamaged when it cannot be used"
+    if not generation or not (known := generation.manifest.get('calibration')): return None
+    try:
+        if 'background.npy' not in generation.manifest['files']: raise ValueError('it is none of the files of the index')
+        calibration = Calibration.load(known, generation.folder)
+        contributions({f.name: np.ones(1) for f in features}, {f.name: 1. for f in features}, calibration.scales)
+        if not all(calibration.background[f.name].ndim == 1 and calibration.background[f.name].dtype == np.float32 for f in features): raise ValueError('it has another form')
+    except (OSError, EOFError, ValueError, TypeError, KeyError, IndexError) as e: raise IndexDamaged(generation.folder/'background.npy', f'cannot be used ({e})') from e
+    return calibration
+
+# %% ../nbs/07_library.ipynb #e08ee129
+def _inside(root:Path, path:str|os.PathLike) -> str:
+    "A path relative to the root; raises ValueError when it lies elsewhere"
+    path = Path(path)
+    if not path.is_absolute() and not os.path.exists(path): path = root/path
+    inside = os.path.relpath(Path(os.path.realpath(path.parent), path.name), os.path.realpath(root))
+    if inside.startswith('..') or os.path.isabs(inside): raise ValueError(f'{display_name(path)} does not lie in {display_name(root)}: copy it there first')
+    return inside.replace(os.sep, '/')
+
+# %% ../nbs/07_library.ipynb #b4297155
+def _save_picture(image:Image.Image|np.ndarray|bytes, folder:Path, max_pixels:int) -> Path:
+    "A picture as a file, named after its content; bytes as they are"
+    if isinstance(image, (bytes, bytearray)):
+        data = bytes(image)
+        found = decode_or_bad(data, '<bytes>', max_pixels=max_pixels).format.lower()
+        suffix = '.jpg' if found in ('jpeg', 'mpo') else f'.{found}' if f'.{found}' in image_extensions() else '.png'
+    else:
+        out = io.BytesIO()
+        as_image(image, None, max_pixels).image.save(out, 'PNG')
+        data, suffix = out.getvalue(), '.png'
+    path = folder/(hashlib.sha256(data).hexdigest()[:16]+suffix)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f'.{path.name}.{os.getpid()}') # hidden, so that no half picture is taken for one
+    try:
+        beside.write_bytes(data)
+        os.replace(beside, path)
+    except OSError as e:
+        with suppress(OSError): beside.unlink()
+        raise OSError(e.errno, e.strerror, os.fspath(path)) from e
+    return path
