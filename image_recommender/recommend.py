@@ -129,7 +129,7 @@ def choose(library:Library, # that is searched
         received += heard[:, i]
     return chosen
 
-# %% ../nbs/10a_recommend.ipynb #ea71fab6
+# %% ../nbs/10a_recommend.ipynb #e62018cf
 MOST = 300 # likes, and dislikes, that are asked
 
 def recommend(library:ImageRecommender, # that was indexed
@@ -172,9 +172,10 @@ def recommend(library:ImageRecommender, # that was indexed
         places = choose(library, view, scored, heard, due/due.sum(), shares, k, diversity, barred, [a for a in asked if a.id is None], collapse)
     return nothing if not places else Results(_matches(library, view, scored, places, shown), shown)
 
-def _best(score, n): return np.argsort(-score, kind='stable')[:n]
+# %% ../nbs/10a_recommend.ipynb #525f88ee
+def _best(score, n) -> np.ndarray: return np.argsort(-score, kind='stable')[:n]
 
-def _most(asks): return sorted(asks, key=lambda a: -a.weight)[:MOST]
+def _most(asks) -> list[Ask]: return sorted(asks, key=lambda a: -a.weight)[:MOST]
 
 def _check_sides(asked, parts):
     "Refuse an image that is liked and disliked"

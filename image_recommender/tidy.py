@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # %% auto #0
 __all__ = ['Copy', 'Group', 'sharpness', 'Step', 'Plan', 'Duplicates', 'groups_html']
 
-# %% ../nbs/08a_tidy.ipynb #b4b77694
+# %% ../nbs/08a_tidy.ipynb #959c6cfb
 @dataclass(frozen=True)
 class Copy:
     "An image of a group"
@@ -46,6 +46,7 @@ class Copy:
         info, picture = os.stat(path), as_image(path, 64)
         return cls(Path(path), id, kind, why, picture.width, picture.height, info.st_size, picture.taken, info.st_mtime_ns)
 
+# %% ../nbs/08a_tidy.ipynb #4951c8eb
 @dataclass(frozen=True)
 class Group:
     "Images that are the same picture, or nearly"
@@ -83,6 +84,7 @@ class Group:
         lines = [f'keep {display_name(self.keeper.path.name)}'] + [f'  {c.kind}: {display_name(c.path.name)} ({c.why})' for c in self.copies]
         return '\n'.join(lines)
 
+# %% ../nbs/08a_tidy.ipynb #a8d151fe
 _LOOSER = 'exact', 're-encoding', 'edit', 'burst', 'similar'
 
 def _same_content(a:Copy, b:Copy) -> bool: # False also when one cannot be read
@@ -96,8 +98,6 @@ def _related(c:Copy, new:Copy, old:Copy) -> Copy:
     kind, why = (new.kind, new.why) if c is old or c.kind == 'exact' else (c.kind, f'{c.why or c.kind} (with {name(old)} as keeper)')
     if c is not old and c.kind == 'exact': why = f'same content as {name(old)}; that one: {why}'
     return replace(c, kind=kind, why=why) if kind != 'exact' else replace(c, kind='similar', why=f'was an exact copy of {name(old)}; its content differs by now')
-
-
 
 # %% ../nbs/08a_tidy.ipynb #e6d9145b
 def sharpness(path:Path, # of an image file
