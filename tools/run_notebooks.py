@@ -46,7 +46,9 @@ def executed(path):
     for cell, ran in zip(nb.cells, done.cells, strict=True):
         if cell.cell_type != 'code': continue
         cell.outputs = ran.get('outputs', [])
-        for output in cell.outputs: smallest_picture(output)
+        for output in cell.outputs:
+            smallest_picture(output)
+            if output.output_type == 'stream': output['text'] = [line.replace('\r\n', '\n') for line in output['text']] # of commands, which write to a terminal
     clean_nb(nb)
     return nb
 
