@@ -110,7 +110,7 @@ class Taste:
         import html
         return f'<p>{html.escape(repr(self))}</p>'
 
-# %% ../nbs/10_taste.ipynb #76c58bdc
+# %% ../nbs/10_taste.ipynb #f7b7a932
 NEAREST, SAMPLE, EACH = 20, 800, 60 # by each metric; images; comparisons of a query
 
 def _position(view, id) -> int:
@@ -131,6 +131,7 @@ def pair_evidence(library:Library, # that holds the images
         for i, row in enumerate(view.rows(f.name, a)): out[i, :, m] = evidence(view.distances(f.name, row, np.array(b)), **scales[f.name])
     return out
 
+# %% ../nbs/10_taste.ipynb #e147cf3c
 def from_labels(library:Library, # that holds the images
                 labels:Mapping[int, object], # {id: label}; None: like no other
                 seed:int=0, # of the samples
