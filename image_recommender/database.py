@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 import numpy as np
 from fastcore.basics import chunked, patch
 from .loader import BadImage, display_name
@@ -23,16 +24,19 @@ __all__ = ['SCHEMA_VERSION', 'StoreError', 'to_blob', 'leads_out', 'from_blob', 
 class StoreError(Exception):
     "A store that cannot be used as it is; the message names it and says what to do"
 
-def to_blob(path:str) -> bytes:
+def to_blob(path:str, # relative to the root, in the system's form
+           ) -> bytes: # with forward slashes, undecodable bytes as they are
     "A relative path as the database keeps it"
     return os.fsencode(path.replace(os.sep, '/'))
 
-def leads_out(path:str) -> bool:
+def leads_out(path:str, # relative to the root, as somebody wrote it
+             ) -> bool: # True for absolute paths, and for those with `..` or a zero byte
     "Whether a path is none of a file below the root that it is relative to"
     parts = path.replace(os.sep, '/').split('/')
     return parts[0] == '' or '..' in parts or '\0' in path or bool(os.path.splitdrive(path)[0])
 
-def from_blob(blob:bytes) -> str:
+def from_blob(blob:bytes, # a path as the database keeps it
+             ) -> str: # relative to the root, with forward slashes
     "The relative path that `to_blob` stored; raises `StoreError` for one that leads out of the collection"
     path = os.fsdecode(blob) if isinstance(blob, bytes) else '' # SQLite keeps any type in any column
     if leads_out(path): raise StoreError(f'{display_name(str(blob) if not path else path)!r}: this path in image_metadata.db leads out of the collection, where no '
@@ -72,12 +76,13 @@ CREATE TABLE IF NOT EXISTS changes (seq INTEGER PRIMARY KEY AUTOINCREMENT, image
 '''
 _COLUMNS = 'path, size, mtime_ns, sha256, width, height, format, taken'
 
-_TYPES = int, int, bytes, int, int, str, (float, type(None)) # of the columns after the path
+_TYPES: tuple[Any, ...] = (int, int, bytes, int, int, str, (float, type(None))) # of the columns after the path
 
 def _record(row) -> ImageRecord:
     id, path, *rest = row
     if not all(map(isinstance, rest, _TYPES)): raise StoreError(f'image {id} in image_metadata.db ({display_name(from_blob(path))}) is not described as images are')
-    return ImageRecord(from_blob(path), *rest, id=id)
+    size, mtime_ns, sha256, width, height, format, taken = rest
+    return ImageRecord(from_blob(path), size, mtime_ns, sha256, width, height, format, taken, id)
 
 def _table(feature:str) -> str:
     if not re.fullmatch(r'[a-z][a-z0-9_]*', feature):
@@ -85,7 +90,10 @@ def _table(feature:str) -> str:
     return f'feature_{feature}'
 
 # %% ../nbs/01_database.ipynb #c7d5d887
-_databases, _inherited, _connecting, _held = weakref.WeakSet(), [], threading.RLock(), []
+_databases: weakref.WeakSet[Database] = weakref.WeakSet()
+_inherited: list[sqlite3.Connection|None] = []
+_held: list[Any] = []
+_connecting = threading.RLock()
 
 def _before_fork():
     "Wait until no other thread is inside SQLite, whose own locks the child would find locked for ever"
@@ -99,7 +107,7 @@ def _after_fork(child):
 
 if hasattr(os, 'register_at_fork'): os.register_at_fork(before=_before_fork, after_in_parent=lambda: _after_fork(False), after_in_child=lambda: _after_fork(True))
 
-_SETTINGS = dict(schema_version=int, library_id=str, model=str, runtimes=list, ann=str, recall=(int, float), weights=dict, tastes=dict)
+_SETTINGS: dict[str, Any] = dict(schema_version=int, library_id=str, model=str, runtimes=list, ann=str, recall=(int, float), weights=dict, tastes=dict)
 _OURS = re.compile(r'settings|images|bad|ignored|changes|feature_[a-z][a-z0-9_]*|sqlite_(sequence|stat\d)')
 _FOREIGN = re.compile(r'\bAS\b|\bVIRTUAL\b', re.IGNORECASE) # in the definition of a table: a column or rows that are computed
 
@@ -228,7 +236,9 @@ class Database:
         for file in (self.path, log): shutil.copy(file, self._copy.name)
         return f'{(Path(self._copy.name)/self.path.name).as_uri()}?mode=rw'
 
-    def close(self): self._db.close()
+    def close(self):
+        "Let go of the file; the object is of no further use"
+        self._db.close()
 
     def checkpoint(self):
         "Move what the write-ahead log holds into the database file, so that this one file is complete; what a reader still needs waits for the next time"
@@ -238,7 +248,7 @@ class Database:
             finally: self._db.execute('PRAGMA busy_timeout=60000')
 
     @contextmanager
-    def snapshot(self) -> Iterator['Database']:
+    def snapshot(self) -> Iterator[Database]: # for reading only
         "The database as it is now, read through a connection of its own: what is written meanwhile is not seen"
         if self.readonly:
             yield self
@@ -252,8 +262,8 @@ class Database:
             yield other
 
     @contextmanager
-    def transaction(self):
-        "All or nothing: what is written inside is stored together when the block ends without an exception"
+    def transaction(self) -> Iterator[sqlite3.Connection]: # for SQL statements
+        "All or nothing: what is written inside is stored together when the block ends without an exception; `StoreError` when it cannot be, as on a full disk"
         with self._lock, self._told():
             if self._db.in_transaction:
                 yield self._db
@@ -271,8 +281,11 @@ class Database:
 
     # Settings
 
-    def setting(self, key:str, default=None):
-        "The stored value of `key`, any JSON value"
+    def setting(self,
+                key:str, # 'schema_version', 'model', 'weights', 'feature:clip', ...
+                default:Any=None, # for a key that was never set
+               ) -> Any: # whatever JSON can hold
+        "The stored value of `key`; `StoreError` when it is of another type than was written"
         rows = self._rows('SELECT value FROM settings WHERE key=?', key)
         if not rows: return default
         try: value = json.loads(rows[0][0])
@@ -281,7 +294,11 @@ class Database:
         if value is ... or known and (isinstance(value, bool) or not isinstance(value, _SETTINGS[key])): raise StoreError(f'{self.path}: the setting {key!r} is not what was written')
         return default if known is False and key in _SETTINGS else value
 
-    def set_setting(self, key:str, value):
+    def set_setting(self,
+                    key:str, # any text; see `setting`
+                    value:Any, # whatever JSON can hold
+                   ):
+        "Store the value of `key`"
         with self.transaction() as db: db.execute('INSERT OR REPLACE INTO settings VALUES (?,?)', (key, json.dumps(value)))
 
     # Features
@@ -301,8 +318,10 @@ class Database:
             db.execute(f'CREATE TABLE IF NOT EXISTS {_table(name)} (image_id INTEGER PRIMARY KEY, data BLOB NOT NULL)')
             self.set_setting(f'feature:{name}', new)
 
-    def declared(self, name:str) -> dict|None:
-        "`dtype`, `dim` and `signature` of a stored feature"
+    def declared(self,
+                 name:str, # of a feature
+                ) -> dict|None: # {'dtype': numpy's name, 'dim': values in a row, 'signature': what computed it}; None: not stored
+        "What is stored under the name of a feature; `StoreError` when that is damaged"
         spec = self.setting(f'feature:{name}')
         if spec is None: return None
         try: sound = set(spec) == {'dtype', 'dim', 'signature'} and isinstance(spec['signature'], str) and np.dtype(spec['dtype']).kind in 'fiub' and 0 < spec['dim'] <= 2**20 and isinstance(spec['dim'], int)
@@ -316,7 +335,9 @@ class Database:
         if not all(type(r) is bytes and len(r) == size for r in rows): raise StoreError(f"{self.path} holds '{name}' features that are not {size} bytes long: it is damaged")
         return np.frombuffer(b''.join(rows), spec['dtype']).reshape(-1, spec['dim'])
 
-    def drop_feature(self, name:str):
+    def drop_feature(self,
+                     name:str, # of the feature; nothing happens when it is not stored
+                    ):
         "Forget all rows of a feature and how it was computed"
         with self.transaction() as db:
             if self.declared(name): db.execute(f'INSERT INTO changes (image_id) SELECT image_id FROM {_table(name)}')
@@ -328,7 +349,8 @@ class Database:
                  name:str, # of the feature
                 ) -> np.ndarray: # (n, dim), in the order of `ids`
         "Stored features; raises KeyError for an image that has none"
-        spec, ids, found = self.declared(name), [int(i) for i in ids], {}
+        spec, ids = self.declared(name), [int(i) for i in ids]
+        found: dict[int, bytes] = {}
         if spec is None: raise KeyError(f'no {name} feature is stored')
         for part in chunked(ids, 500):
             found.update(self._rows(f"SELECT image_id, data FROM {_table(name)} WHERE image_id IN ({','.join('?'*len(part))})", *part))
@@ -364,7 +386,9 @@ class Database:
             for part in chunked((int(i) for i in among), 500): found += self._rows(f"{sql} WHERE images.id IN ({','.join('?'*len(part))})", *part)
         return np.sort(np.array([i for i, in found], np.int64))
 
-    def count_complete(self, names:Iterable[str]) -> int:
+    def count_complete(self,
+                       names:Iterable[str], # features
+                      ) -> int: # images
         "How many images have every named feature"
         names = list(names)
         if not names or not all(self.declared(n) for n in names): return 0
@@ -403,7 +427,9 @@ class Database:
             raise ValueError(f"{name}: expected an array of shape {(len(ids), spec['dim'])}, got {rows.shape}")
         self._db.executemany(f'INSERT OR REPLACE INTO {_table(name)} VALUES (?,?)', zip(ids, (r.tobytes() for r in rows)))
 
-    def remove(self, ids:Iterable[int]):
+    def remove(self,
+               ids:Iterable[int], # of images; unknown ones are passed over
+              ):
         "Forget images and their features"
         tables = [r[0] for r in self._rows("SELECT name FROM sqlite_master WHERE type='table' AND name LIKE 'feature\\_%' ESCAPE '\\'")]
         with self.transaction() as db:
@@ -425,35 +451,46 @@ class Database:
 
     def __len__(self): return self._rows('SELECT count(*) FROM images')[0][0]
 
-    def get(self, id:int) -> ImageRecord|None:
+    def get(self,
+            id:int, # 1, 2, ...
+           ) -> ImageRecord|None: # None: there is none
         "The image with this id"
         rows = self._rows(f'SELECT id, {_COLUMNS} FROM images WHERE id=?', int(id))
         return _record(rows[0]) if rows else None
 
-    def get_many(self, ids:Iterable[int]) -> list[ImageRecord]:
+    def get_many(self,
+                 ids:Iterable[int], # of images
+                ) -> list[ImageRecord]: # as many as ids
         "The images with these ids, in the order given; raises KeyError for one that is not there"
-        ids, found = [int(i) for i in ids], {}
+        ids = [int(i) for i in ids]
+        found: dict[int, ImageRecord] = {}
         for part in chunked(ids, 500):
             rows = self._rows(f"SELECT id, {_COLUMNS} FROM images WHERE id IN ({','.join('?'*len(part))})", *part)
             found.update((r[0], _record(r)) for r in rows)
         return [found[i] for i in ids]
 
-    def twins(self, sha256:bytes) -> list[ImageRecord]:
+    def twins(self,
+              sha256:bytes, # 32 bytes, of a file's content
+             ) -> list[ImageRecord]: # in no particular order
         "The images whose files have this content"
         return [_record(r) for r in self._rows(f'SELECT id, {_COLUMNS} FROM images WHERE sha256=?', sha256)]
 
-    def same_content(self) -> list[list[int]]:
+    def same_content(self) -> list[list[int]]: # ids
         "Ids of images whose files are equal, byte for byte: groups of at least two, ascending"
         repeated = 'SELECT sha256 FROM images WHERE length(sha256)=32 GROUP BY sha256 HAVING count(*)>1'
         rows = self._rows(f'SELECT sha256, id FROM images WHERE sha256 IN ({repeated}) ORDER BY sha256, id')
         return [[i for _, i in group] for _, group in groupby(rows, key=lambda row: row[0])]
 
-    def find(self, path:str) -> ImageRecord|None:
+    def find(self,
+             path:str, # relative to the root
+            ) -> ImageRecord|None: # None: there is none
         "The image at this relative path"
         rows = self._rows(f'SELECT id, {_COLUMNS} FROM images WHERE path=?', to_blob(path))
         return _record(rows[0]) if rows else None
 
-    def images(self, batch:int=4096) -> Iterator[ImageRecord]:
+    def images(self,
+               batch:int=4096, # images read at once
+              ) -> Iterator[ImageRecord]: # one by one
         "All images in order of id, streamed"
         last = 0
         while rows := self._rows(f'SELECT id, {_COLUMNS} FROM images WHERE id>? ORDER BY id LIMIT ?', last, batch):
@@ -462,9 +499,11 @@ class Database:
 
     # Bad files
 
-    def add_bad(self, bad:BadImage):
-        "Remember a file that could not be used; `bad.path` is relative"
-        with self.transaction() as db: db.execute('INSERT OR REPLACE INTO bad VALUES (?,?)', (to_blob(bad.path), bad.reason))
+    def add_bad(self,
+                bad:BadImage, # its `path` is relative to the root
+               ):
+        "Remember a file that could not be used, and why"
+        with self.transaction() as db: db.execute('INSERT OR REPLACE INTO bad VALUES (?,?)', (to_blob(os.fsdecode(bad.path)), bad.reason))
 
     @property
     def bad(self) -> list[BadImage]:
@@ -473,18 +512,22 @@ class Database:
 
 # %% ../nbs/01_database.ipynb #b54e50fe
 @patch
-def last_change(self:Database) -> int:
+def last_change(self:Database) -> int: # 0: nothing was ever stored
     "Number of the latest change to what can be searched; it only grows"
     rows = self._rows("SELECT seq FROM sqlite_sequence WHERE name='changes'")
     return rows[0][0] if rows else 0
 
 @patch
-def changed_since(self:Database, seq:int) -> np.ndarray: # (n,) int64, ascending
+def changed_since(self:Database,
+                  seq:int, # number of a change, from `last_change`
+                 ) -> np.ndarray: # (n,) int64, ascending:
     "Ids of the images that were added, removed or computed anew after change number `seq`"
     return np.array([i for i, in self._rows('SELECT DISTINCT image_id FROM changes WHERE seq>? ORDER BY image_id', seq)], np.int64)
 
 @patch
-def forget_changes(self:Database, seq:int):
+def forget_changes(self:Database,
+                   seq:int, # number of a change
+                  ):
     "Drop the log up to change number `seq`"
     with self.transaction() as db: db.execute('DELETE FROM changes WHERE seq<=?', (seq,))
 
@@ -514,14 +557,18 @@ def ids_at(self:Database,
 
 # %% ../nbs/01_database.ipynb #152faa96
 @patch
-def ignore(self:Database, path:str):
+def ignore(self:Database,
+           path:str, # relative to the root
+          ):
     "Leave this file alone from now on"
     with self.transaction() as db:
         db.execute('INSERT OR IGNORE INTO ignored VALUES (?)', (to_blob(path),))
         db.execute('DELETE FROM bad WHERE path=?', (to_blob(path),))
 
 @patch
-def unignore(self:Database, path:str):
+def unignore(self:Database,
+             path:str, # relative to the root
+            ):
     "Take this file again"
     with self.transaction() as db: db.execute('DELETE FROM ignored WHERE path=?', (to_blob(path),))
 
@@ -533,14 +580,18 @@ def ignored(self:Database) -> list[str]:
 # %% ../nbs/01_database.ipynb #01a29ce3
 class Scan:
     "One walk over a folder, compared with what the database knows"
-    def __init__(self, db:Database):
+    def __init__(self,
+                 db:Database, # the walk is kept in a temporary table of its connection
+                ):
         self.db = db
         with db._lock:
             db._db.executescript('DROP TABLE IF EXISTS temp.seen; CREATE TEMP TABLE seen '
                                  '(path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER);')
 
-    def see(self, files:Iterable[tuple[str, int, int]]):
-        "Note files as (relative path, size, mtime_ns)"
+    def see(self,
+            files:Iterable[tuple[str, int, int]], # relative path, size in bytes, modification time in nanoseconds
+           ):
+        "Note files that are there"
         with self.db.transaction() as db:
             db.executemany('INSERT OR IGNORE INTO temp.seen VALUES (?,?,?)', ((to_blob(p), s, m) for p, s, m in files))
 
@@ -561,7 +612,9 @@ class Scan:
               ORDER BY s.rowid LIMIT {-1 if limit is None else int(limit)};''')
         return self.db._rows('SELECT count(*) FROM temp.todo')[0][0]
 
-    def work(self, batch:int=1000) -> Iterator[str]:
+    def work(self,
+             batch:int=1000, # paths read at once
+            ) -> Iterator[str]: # relative to the root
         "Relative paths of the files that `find_work` collected, in the order in which they were seen"
         last = 0
         while rows := self.db._rows('SELECT rowid, path FROM temp.todo WHERE rowid>? ORDER BY rowid LIMIT ?', last, batch):

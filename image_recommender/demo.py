@@ -37,8 +37,8 @@ PHOTOS = {
 def sources(
     folder:str|Path|None=None, # where the photographs are; None: inside the installed scikit-image
 ) -> dict[str, Path]: # name of the photograph -> its file
-    "The photographs that the demo collection is made from"
-    folder = Path(folder or files('skimage')/'data')
+    "The photographs that the demo collection is made from; FileNotFoundError when fewer than ten are there"
+    folder = Path(folder or str(files('skimage')/'data'))
     found = {name: path for name in PHOTOS for path in (folder/f'{name}.png', folder/f'{name}.jpg') if path.is_file()}
     if len(found) < 10: raise FileNotFoundError(
         errno.ENOENT, f'only {len(found)} of the {len(PHOTOS)} photographs of the demo are here; scikit-image 0.24 to 0.26 has them all', str(folder))
@@ -59,21 +59,21 @@ def open_photo(
 
 # %% ../nbs/14_demo.ipynb #3b08cf36
 def crop(
-    im:Image.Image,
-    left:float,   # all four are fractions of the width or height
-    top:float,
-    right:float,
-    bottom:float,
-) -> Image.Image:
+    im:Image.Image, # a picture
+    left:float,   # fraction of the width, 0..1
+    top:float,    # fraction of the height, 0..1
+    right:float,  # fraction of the width
+    bottom:float, # fraction of the height
+) -> Image.Image: # of the size of the box
     "The part of `im` within the given fractions"
     w,h = im.size
     return im.crop((round(left*w), round(top*h), round(right*w), round(bottom*h)))
 
 # %% ../nbs/14_demo.ipynb #07d8b9ae
 def thumbnail(
-    im:Image.Image,
+    im:Image.Image, # RGB
     size:int=128, # longest side, in pixels
-) -> Image.Image:
+) -> Image.Image: # RGB
     "A small `im`"
     return ImageOps.contain(im, (size, size))
 
@@ -84,9 +84,9 @@ SEPIA = (.393,.769,.189,0, .349,.686,.168,0, .272,.534,.131,0)
 
 # %% ../nbs/14_demo.ipynb #365995e2
 def shift_hue(
-    im:Image.Image,
+    im:Image.Image, # RGB
     turn:float=.4, # of the colour circle: 0 changes nothing, .5 gives the opposite colours
-) -> Image.Image:
+) -> Image.Image: # RGB
     "`im` with its hues turned"
     h,s,v = im.convert('HSV').split()
     h = h.point(lambda x: (x + round(turn*256)) % 256)
@@ -94,9 +94,9 @@ def shift_hue(
 
 # %% ../nbs/14_demo.ipynb #0e4903f7
 def caption(
-    im:Image.Image,
+    im:Image.Image, # RGB
     text:str='Wish you were here', # one line
-) -> Image.Image:
+) -> Image.Image: # RGB
     "`im` above a white bar with `text`"
     size = max(8, im.width//13)
     out = ImageOps.expand(im, (0, 0, 0, 2*size), 'white')
@@ -174,7 +174,7 @@ def make_demo(
     folder:str|Path='demo', # where it goes; files that exist are left alone
     quiet:bool=True,        # False: print a line for each photograph
 ) -> list[Path]: # all its images, photograph by photograph
-    "Make the demo collection, or what is missing of it"
+    "Make the demo collection, or what is missing of it; NotADirectoryError when a file is in the way"
     folder = Path(folder).expanduser()
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, 'the demo needs a folder, and this is a file', str(folder))

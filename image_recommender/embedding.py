@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from glob import escape
 from pathlib import Path
+from typing import Any
 import numpy as np
 from PIL import Image
 from . import __version__
@@ -72,7 +73,7 @@ def _quiet_open_clip():
         root.setLevel(level)
         root.removeHandler(silent)
 
-def best_device() -> str:
+def best_device() -> str: # a device of torch
     "`'cuda'`, `'mps'` or `'cpu'`, the first that torch can use"
     import torch
     if torch.cuda.is_available(): return 'cuda'
@@ -99,7 +100,7 @@ def _tower(net, # torch module in eval mode
 # %% ../nbs/03_embedding.ipynb #264fff50
 RUNTIMES = ('torch', 'onnx') # all of them give the same numbers, to a cosine of .9999: what they made may be mixed
 
-def onnx_installed() -> bool:
+def onnx_installed() -> bool: # True: `runtime='onnx'` works
     "Whether the packages of the extra `onnx` are there"
     return all(map(importlib.util.find_spec, ('onnx', 'onnxruntime')))
 
@@ -162,12 +163,12 @@ def _export(tower, size):
 _loading = threading.Lock()
 
 class Embedder(Feature):
-    "An image network as a feature named `clip`: unit vectors, compared by cosine distance 0..2"
+    "An image network as a feature named `clip`: unit vectors, compared by cosine distance 0..2. ValueError for a runtime that is unknown or not for the device, ImportError for one that is not installed"
     name, dtype, weight, falloff = 'clip', 'float16', .5, 'even'
     model_name = '' # what `make_embedder` makes the same embedder from
     arch = '' # the network, whatever its weights
     preprocess: Preprocess|None = None # known once the network is loaded, if not before
-    former = () # signatures under which earlier versions stored the same embeddings
+    former: tuple[str, ...] = () # signatures under which earlier versions stored the same embeddings
     reads_text = False # whether it has a text tower, which makes `embed_text` work
     _rows = _digest = _text = None
 
@@ -192,7 +193,9 @@ class Embedder(Feature):
         return net
 
     @cached_property
-    def device(self) -> str: return self._device or ('cpu' if self._runtime == 'onnx' else best_device())
+    def device(self) -> str:
+        "Where the network runs: 'cuda', 'cuda:1', 'mps' or 'cpu'"
+        return self._device or ('cpu' if self._runtime == 'onnx' else best_device())
 
     @cached_property
     def runtime(self) -> str:
@@ -205,8 +208,8 @@ class Embedder(Feature):
         "Images a forward pass"
         return 256 if self.device.startswith('cuda') else 8
 
-    def load(self):
-        "Load the network unless it is loaded; returns the embedder"
+    def load(self) -> Embedder: # itself
+        "Load the network unless it is loaded"
         with _loading:
             if self._rows is None: self._open()
         return self
@@ -226,7 +229,7 @@ class Embedder(Feature):
             except Exception as e:
                 if self._runtime == 'onnx': raise
                 self.runtime = 'torch'
-                warnings.warn(f'{self.arch} cannot be run by ONNX Runtime ({type(e).__name__}: {str(e)[:200]}); PyTorch runs it, more slowly')
+                warnings.warn(f'{self.arch} cannot be run by ONNX Runtime ({type(e).__name__}: {str(e)[:200]}); PyTorch runs it, more slowly', stacklevel=3)
         if self.runtime == 'torch': self._rows = _torch_rows(tower, self.device)
 
     def __getstate__(self):
@@ -280,14 +283,14 @@ class Embedder(Feature):
 # %% ../nbs/03_embedding.ipynb #aae9bafa
 DEFAULT_CLIP = 'ViT-B-32/laion2b_s34b_b79k'
 
-def preprocess_of(visual, # image tower made by open_clip
-                 ) -> Preprocess:
+def preprocess_of(visual:Any, # image tower made by open_clip
+                 ) -> Preprocess: # the same, without torch
     "What open_clip says that a tower wants to see"
     cfg, several = visual.preprocess_cfg, lambda x, n: tuple(x) if isinstance(x, (list, tuple)) else (x,)*n
     return Preprocess(several(cfg['size'], 2), cfg['resize_mode'], cfg['interpolation'], several(cfg['mean'], 3), several(cfg['std'], 3), cfg['fill_color'])
 
 class OpenClip(Embedder):
-    "The two towers of a CLIP model of open_clip; each is loaded when it is needed"
+    "The two towers of a CLIP model of open_clip; each is loaded when it is needed. ValueError for names that open_clip does not know"
     reads_text = True
 
     def __init__(self,
@@ -343,7 +346,7 @@ class OpenClip(Embedder):
         model, tokenizer, length = self._text
         tokens, more = tokenizer(texts, context_length=length), tokenizer(texts, context_length=length+1)
         for t, cut in zip(texts, (tokens != more[:, :-1]).any(1)): # a text that fits is only padded by more room
-            if cut: warnings.warn(f'{self.arch} reads {length} tokens of a text; the end of {t[:40] + "..."!r} is left out')
+            if cut: warnings.warn(f'{self.arch} reads {length} tokens of a text; the end of {t[:40] + "..."!r} is left out', stacklevel=3)
         with torch.inference_mode():
             return torch.nn.functional.normalize(model.encode_text(tokens.to(self.device)).float(), dim=-1).cpu().numpy()
 
@@ -370,8 +373,10 @@ def cached_weights(arch:str, # architecture, 'ViT-B-32'
     if not repo: return None
     for name in ('open_clip_model.safetensors', 'open_clip_pytorch_model.bin'):
         if isinstance(path := try_to_load_from_cache(repo, name), str): return path
+    return None
 
-def hub_reachable(timeout:float=3) -> bool: # seconds to wait for an answer
+def hub_reachable(timeout:float=3, # seconds to wait for an answer
+                 ) -> bool: # False also when `HF_HUB_OFFLINE` is set
     "Whether weights could be downloaded: asked before open_clip is, whose own retries take most of a minute"
     if os.environ.get('HF_HUB_OFFLINE', '').upper() in ('1', 'ON', 'YES', 'TRUE'): return False
     if urllib.request.getproxies(): return True
@@ -415,7 +420,7 @@ class EfficientNetLite0(Embedder):
 def make_embedder(model:str='auto', # 'auto', 'efficientnet-lite0', 'ARCHITECTURE/PRETRAINED' or 'ARCHITECTURE/path/to/checkpoint'
                   device:str|None=None, # 'cuda', 'mps', 'cpu'; None: the best there is
                   runtime:str='auto', # 'torch' or 'onnx'; see `Embedder`
-                 ) -> Embedder:
+                 ) -> Embedder: # its network is loaded when it is first needed
     "The embedder of that name; raises ValueError for a name that neither we nor open_clip know"
     if model in ('efficientnet-lite0', 'offline'): return EfficientNetLite0(device, runtime)
     if model != 'auto':

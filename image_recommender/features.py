@@ -4,6 +4,8 @@
 
 # %% ../nbs/02_features.ipynb #84a0673d
 from __future__ import annotations
+from collections.abc import Sequence
+from typing import Any
 import imagehash
 import numpy as np
 from PIL import Image
@@ -36,7 +38,9 @@ class Feature:
         "The feature of one image"
         return self.finish([self.prepare(image)])[0]
 
-    def prepare(self, image:Image.Image):
+    def prepare(self,
+                image:Image.Image, # upright RGB
+               ) -> Any: # what `finish` takes
         "The part of the work that is done for each image by itself, in worker threads"
         return self.extract(image)
 
@@ -50,7 +54,7 @@ class Feature:
                  query:np.ndarray, # (dim,)
                  rows:np.ndarray, # (n, dim)
                 ) -> np.ndarray: # (n,) float32, 0 or more
-        "Distance of one row to many"
+        "Distance of one row to many; a metric of your own that lacks it raises NotImplementedError"
         raise NotImplementedError(f'{type(self).__name__} must define distance(query, rows)')
 
     def row_terms(self,
@@ -75,15 +79,16 @@ class Feature:
     def __repr__(self): return f'{type(self).__name__}({self.signature})'
 
 # %% ../nbs/02_features.ipynb #465f1e0d
-def decode_size(features, # of one image
+def decode_size(features:Sequence[Feature], # of one image
                ) -> int|None: # for `image_recommender.loader.decode`
     "The image size that satisfies all `features`"
     sizes = [f.image_size for f in features]
-    return None if None in sizes else max(sizes, default=DECODE_SIZE)
+    limited = [s for s in sizes if s is not None]
+    return max(limited, default=DECODE_SIZE) if len(limited) == len(sizes) else None
 
 # %% ../nbs/02_features.ipynb #bf93bc5e
 class ColorHistogram(Feature):
-    "Per-channel RGB histogram, compared by L2 distance; a row is `3*bins` fractions, each channel sums to 1"
+    "Per-channel RGB histogram, compared by L2 distance; a row is `3*bins` fractions, each channel sums to 1. ValueError for `bins` that do not divide 256"
     name, dtype, weight, typical, reach, layout = 'color', 'float32', .3, .28, .25, False
 
     def __init__(self,

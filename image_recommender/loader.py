@@ -5,13 +5,14 @@
 # %% ../nbs/00_loader.ipynb #3b8adf4a
 from __future__ import annotations
 import hashlib, io, os, re, stat, threading, time, urllib.error, urllib.parse, urllib.request, warnings, zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import lru_cache
+from typing import Any
 import numpy as np
-from PIL import Image, ImageCms, JpegImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageFile, JpegImagePlugin, UnidentifiedImageError
 from . import __version__
 
 # %% auto #0
@@ -23,7 +24,7 @@ __all__ = ['BAND', 'DECODE_SIZE', 'MAX_PIXELS', 'FORMATS', 'TICK', 'MAX_BYTES', 
 class BadImage(Exception):
     "A file that could not be used as an image, and why"
     def __init__(self,
-                 path, # the file, or a word such as `'<bytes>'` for images that have no path
+                 path:str|bytes|os.PathLike, # the file, or a word such as `'<bytes>'` for images that have no path
                  reason:str, # what is wrong, in words
                  unread:bool=False, # its content could not be read at all; the image itself may be fine
                 ):
@@ -34,7 +35,8 @@ class BadImage(Exception):
     def __repr__(self): return f'BadImage({display_name(self.path)!r}, {self.reason!r})'
 
 # %% ../nbs/00_loader.ipynb #67575423
-def display_name(path) -> str:
+def display_name(path:str|bytes|os.PathLike, # any that the system knows, undecodable bytes included
+                ) -> str: # for people to read; not to open the file by
     "`path` as text that is safe to print: undecodable bytes become `�`, control characters are escaped"
     text = os.fsencode(path).decode('utf-8', 'replace')
     return ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in text)
@@ -45,25 +47,25 @@ with suppress(ImportError):
     register_heif_opener()
 
 @lru_cache
-def image_extensions() -> frozenset:
+def image_extensions() -> frozenset[str]: # '.jpg', '.png', ...
     "The file extensions that are taken for images, in lower case, with the dot"
     Image.init()
     common = {'.jpg', '.jpeg', '.png', '.webp', '.gif', '.bmp', '.tif', '.tiff'}
     return frozenset(common | ({'.heic', '.heif', '.avif'} & set(Image.registered_extensions())))
 
 # %% ../nbs/00_loader.ipynb #cb03844b
-def find_images(root:str|os.PathLike, # folder to search, with all its subfolders
-                on_error=None, # called with a `BadImage` for each folder that cannot be listed; None: raise it
+def find_images(root:str|os.PathLike[str], # folder to search, with all its subfolders
+                on_error:Callable[[BadImage], None]|None=None, # called with a `BadImage` for each folder that cannot be listed; None: raise it
                ) -> Iterator[os.DirEntry]: # entries of regular files; `entry.path` starts with `root`
     "Image files below `root`, in a stable order, one folder in memory at a time"
-    ahead = [root]
+    ahead = [os.fspath(root)]
     while ahead:
         folder = ahead.pop()
         try:
             with os.scandir(folder) as it: entries = sorted((e for e in it if e.name[0] != '.'), key=lambda e: e.name)
-        except OSError as e:
-            bad = BadImage(folder, f'the folder cannot be listed ({e.strerror})')
-            if on_error is None: raise bad from e
+        except OSError as error:
+            bad = BadImage(folder, f'the folder cannot be listed ({error.strerror})')
+            if on_error is None: raise bad from error
             on_error(bad)
             continue
         folders = []
@@ -143,8 +145,10 @@ def _orientation(im:Image.Image) -> int:
 def _seconds(text, fraction='') -> float|None:
     "'2021:06:05 18:30:00' as seconds since the epoch, the wall clock read as UTC; None when it is no date"
     found = re.match(r'(\d{4})\D(\d\d)\D(\d\d)\D(\d\d)\D(\d\d)(?:\D(\d\d))?', str(text).strip())
-    try: when = datetime(*(int(n or 0) for n in found.groups()), tzinfo=timezone.utc)
-    except (AttributeError, ValueError): return None
+    if not found: return None
+    year, month, day, hour, minute, second = (int(n or 0) for n in found.groups())
+    try: when = datetime(year, month, day, hour, minute, second, tzinfo=timezone.utc)
+    except ValueError: return None
     fraction = str(fraction).strip()
     return when.timestamp() + float(f'.{fraction}' if fraction.isascii() and fraction.isdigit() else 0) if when.year >= 1826 else None
 
@@ -167,7 +171,7 @@ warnings.filterwarnings('ignore', category=Image.DecompressionBombWarning) # Pil
 class TooLarge(ValueError):
     "An image that takes more memory to decode than is allowed"
 
-def _open(data:bytes) -> Image.Image:
+def _open(data:bytes) -> ImageFile.ImageFile:
     "Open without decoding. JPEG goes to its plugin directly: Pillow's own limit counts pixels before `draft`, ours after"
     if data[:3] == b'\xff\xd8\xff': return JpegImagePlugin.JpegImageFile(io.BytesIO(data))
     return Image.open(io.BytesIO(data), formats=[f for f in FORMATS if f in _known_formats()])
@@ -186,7 +190,7 @@ def _segments(data:bytes) -> Iterator[tuple[int, int]]:
         if marker == 0xda: return
         at += 1 if marker == 0xff else 2 if marker == 1 or 0xd0 <= marker <= 0xd8 else 2+int.from_bytes(data[at+2:at+4], 'big')
 
-def _coefficients(data:bytes, im:Image.Image) -> int:
+def _coefficients(data:bytes, im:JpegImagePlugin.JpegImageFile) -> int:
     "Bytes of coefficients that a JPEG decoder keeps: of a file in several scans all, else next to none"
     frame = dict(_segments(data))
     several = im.info.get('progressive') or 0xda in frame and data[frame[0xda]+4] < len(im.layer)
@@ -251,13 +255,14 @@ class DecodedImage:
 def decode(data:bytes, # an image file's content
            size:int|None=DECODE_SIZE, # shorter side keeps at least this many pixels; None: full size
            max_pixels:int=MAX_PIXELS, # refuse to decode more than this
-          ) -> DecodedImage:
-    "Decode the first frame to upright RGB; raises whatever Pillow raises, or `TooLarge`"
+          ) -> DecodedImage: # `width` and `height` are those of the source
+    "Decode the first frame to upright RGB; raises whatever Pillow raises, ValueError for a file without pixels or with wrong checksums, or `TooLarge`"
     im = _open(data)
     width, height, format = *im.size, im.format
+    assert format # Pillow knows the format of what it has opened
     if 0 in im.size: raise ValueError(f'{width} x {height} pixels')
     need = len(data)
-    if format == 'JPEG':
+    if isinstance(im, JpegImagePlugin.JpegImageFile):
         need += _coefficients(data, im)
         if size: im.draft(None, (size, size))
     _check_pixels(im.size, max_pixels)
@@ -267,10 +272,11 @@ def decode(data:bytes, # an image file's content
     with _memory.spend(need):
         im.load()
         turn, taken = _orientation(im), _taken(im)
-        im = _picture(im, size)
-    if turn in _UPRIGHT: im = im.transpose(_UPRIGHT[turn])
+        picture = _picture(im, size)
+        del im # its memory goes back with the budget
+    if turn in _UPRIGHT: picture = picture.transpose(_UPRIGHT[turn])
     if turn >= 5 and turn in _UPRIGHT: width, height = height, width
-    return DecodedImage(im, width, height, format, taken)
+    return DecodedImage(picture, width, height, format, taken)
 
 # %% ../nbs/00_loader.ipynb #1f2639c7
 def _check_chunks(data:bytes):
@@ -308,10 +314,10 @@ def _reason(e:Exception) -> str:
     return f'damaged or unsupported ({text[:200]})'
 
 def decode_or_bad(data:bytes, # an image file's content
-                  path, # what to call it when it is bad
+                  path:str|bytes|os.PathLike, # what to call it when it is bad
                   size:int|None=DECODE_SIZE, # see `decode`
                   max_pixels:int=MAX_PIXELS, # see `decode`
-                 ) -> DecodedImage:
+                 ) -> DecodedImage: # see `decode`
     "`decode`, with every failure as a `BadImage`"
     if not data: raise BadImage(path, 'the file is empty (0 bytes)')
     try: return decode(data, size, max_pixels)
@@ -319,7 +325,8 @@ def decode_or_bad(data:bytes, # an image file's content
 
 TICK = 20_000_000 # ns, longer than the tick of the clock that file systems go by
 
-def mtime_of(info:os.stat_result) -> int: # ns since the epoch, within what 64 bits can hold: the years 1677 to 2262
+def mtime_of(info:os.stat_result, # of a file
+            ) -> int: # ns since the epoch, within what 64 bits can hold: the years 1677 to 2262
     "When a file was changed; a clock that was wrong may have said anything"
     return min(max(info.st_mtime_ns, -2**63), 2**63-1)
 
@@ -346,7 +353,7 @@ def read_file(path:str|os.PathLike, # of an image
 def load_image(path:str|os.PathLike, # an image file
                size:int|None=DECODE_SIZE, # shorter side keeps at least this many pixels; None: full size
                max_pixels:int=MAX_PIXELS, # refuse to decode more than this
-              ) -> LoadedImage:
+              ) -> LoadedImage: # with size, date and SHA-256 of the file
     "Read and decode one file; raises `BadImage` with the reason when that is not possible"
     data, info = read_file(path, max_pixels)
     d = decode_or_bad(data, path, size, max_pixels)
@@ -356,7 +363,8 @@ def load_image(path:str|os.PathLike, # an image file
 # %% ../nbs/00_loader.ipynb #e519a499
 MAX_BYTES = 50_000_000
 
-def is_url(source) -> bool:
+def is_url(source:object, # anything that may be a query
+          ) -> bool: # False for what is no text
     "Whether this is a web address, `http:`, `https:` or `data:`"
     return isinstance(source, str) and source[:8].lower().startswith(('http://', 'https://', 'data:'))
 
@@ -371,8 +379,8 @@ def _web():
 def fetch(url:str, # `http:`, `https:` or `data:`
           timeout:float=20, # seconds to wait for an answer, and for all that follows
           max_bytes:int=MAX_BYTES, # refuse more than this
-         ) -> bytes:
-    "What lies at a web address; raises `BadImage` with the reason when that cannot be had"
+         ) -> bytes: # as sent
+    "What lies at a web address; raises `BadImage` with the reason when that cannot be had, ValueError for another kind of address"
     if not is_url(url): raise ValueError(f'a web address starts with http:// or https://, {display_name(url)!r} does not')
     name = url if len(url) <= 200 else url[:200]+'...'
     try:
@@ -401,10 +409,10 @@ def _web_reason(e, timeout):
     return text if isinstance(e, ValueError) else f'cannot be fetched ({text[:200]})'
 
 # %% ../nbs/00_loader.ipynb #27a29532
-def as_image(source, # path, web address, PIL image, bytes, file object, or array (h, w), (h, w, 3 or 4): uint8, uint16, or float in 0..1
+def as_image(source:Any, # path, web address, PIL image, bytes, file object, or array (h, w), (h, w, 3 or 4): uint8, uint16, or float in 0..1
              size:int|None=DECODE_SIZE, # shorter side keeps at least this many pixels; None: full size
              max_pixels:int=MAX_PIXELS, # refuse more than this
-            ) -> DecodedImage:
+            ) -> DecodedImage: # its `width` and `height` are those of the source
     "Upright RGB from any form of picture; raises `BadImage` when it is none, TypeError for other objects"
     if is_url(source): return decode_or_bad(fetch(source), source[:200], size, max_pixels)
     if isinstance(source, (str, os.PathLike)): return load_image(source, size, max_pixels)
@@ -435,4 +443,4 @@ def _from_array(a:np.ndarray) -> Image.Image:
 #| eval: false
 if __name__ == '__main__':
     from image_recommender.cli import scan_app
-    scan_app()
+    scan_app() # type: ignore[has-type] # that module imports this one

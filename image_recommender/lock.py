@@ -16,15 +16,19 @@ from .loader import display_name
 __all__ = ['FULL', 'DENIED', 'StoreBusy', 'holder_of', 'writing', 'store_fault', 'read_only', 'told_of_store', 'Held', 'is_held',
            'remove_unheld']
 
-# %% ../nbs/01a_lock.ipynb #e5e0fcf1
+# %% ../nbs/01a_lock.ipynb #ee093836
 class StoreBusy(StoreError):
     "Somebody else is writing the store; `holder` says who: pid, host, user, since, what"
-    def __init__(self, store:Path, holder:dict):
+    def __init__(self,
+                 store:Path, # that was to be written
+                 holder:dict, # from `holder_of`; {} when it cannot be said
+                ):
         self.store, self.holder = store, holder
         who = f"{holder['what']} of process {holder['pid']} on {holder['host']} (user {holder['user']}) since {holder['since']}" if holder else 'another process'
         super().__init__(f'{display_name(store)} is being written by {who}. Try again when that is done; searching is possible all the time.')
 
-def holder_of(store:Path) -> dict: # {} when it cannot be said
+def holder_of(store:Path, # folder of a library
+             ) -> dict: # texts by the names pid, host, user, since and what; {} when it cannot be said
     "Who wrote last that they hold the lock; whether they still do is for the lock to say"
     try:
         holder = json.loads((store/'writer.json').read_text(encoding='utf-8'))
@@ -59,7 +63,7 @@ def writing(store:Path, # that is there, and can be written
             with suppress(OSError): (store/'writer.json').unlink()
             lock.release()
 
-# %% ../nbs/01a_lock.ipynb #7af75ac0
+# %% ../nbs/01a_lock.ipynb #ec38fe56
 FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, 'EDQUOT', errno.ENOSPC)}
 DENIED = {errno.EROFS, errno.EACCES, errno.EPERM}
 
@@ -78,10 +82,11 @@ def store_fault(store:Path, # that was to be written
                           'before is safe. Make room and run the same again, it goes on from there; or keep the store on another disk with store= (--store).')
     if code in DENIED or sqlite and 'readonly' in text: return read_only(store, file)
     if code == errno.EIO or sqlite and 'disk I/O error' in text: return StoreError(f'{name} cannot be written: its disk reports an error ({text}). Is it connected?')
+    return None
 
 def read_only(store:Path, # that was to be written
-              file=None, # of it that cannot be written, if it is known
-             ) -> StoreError:
+              file:str|os.PathLike|None=None, # of it that cannot be written, if it is known
+             ) -> StoreError: # to be raised
     "For who wants to write where that is not possible"
     where = f' ({display_name(file)})' if file is not None else ''
     return StoreError(f'{display_name(store)} is read-only{where}: it can be searched, but indexing needs a store that can be written; name another folder for it with store= (--store).')
@@ -95,9 +100,9 @@ def told_of_store(store:Path): # that is written
         if isinstance(cause, sqlite3.Error if cause is not e else Exception) and (fault := store_fault(store, cause)): raise fault from e
         raise
 
-# %% ../nbs/01a_lock.ipynb #12f9e0cc
+# %% ../nbs/01a_lock.ipynb #1342a499
 try: import fcntl
-except ImportError: fcntl = None # Windows
+except ImportError: fcntl = None # type: ignore[assignment] # Windows
 
 class Held:
     "Keeps `remove_unheld` away from the folder of a file, in whatever process, until it is closed or forgotten"
@@ -109,7 +114,9 @@ class Held:
         with suppress(OSError): fcntl.flock(self._file, fcntl.LOCK_SH) # some file systems know no locks
         if not os.path.samestat(os.fstat(self._file.fileno()), os.stat(path)): raise FileNotFoundError(path)
 
-    def close(self): self._file.close()
+    def close(self):
+        "Let the folder go; may be called again"
+        self._file.close()
     def __del__(self):
         if hasattr(self, '_file'): self.close() # in silence: this is how most of them end
 
@@ -117,7 +124,8 @@ def is_held(path:Path, # a file
            ) -> bool: # False also on Windows, where it cannot be told
     "Whether anybody keeps the folder of a file with `Held`"
     try:
-        with open(path, 'rb') as f: fcntl and fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with open(path, 'rb') as f:
+            if fcntl: fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError: return True
     except OSError: pass
     return False
@@ -129,7 +137,8 @@ def remove_unheld(folder:Path, # to remove with all that is in it
     if (folder/name).is_symlink(): (folder/name).unlink()
     aside = folder.with_name(f'removing-{folder.name}-{os.getpid()}')
     with suppress(FileNotFoundError), open(folder/name, 'r+b') as f:
-        try: fcntl and fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            if fcntl: fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError: return False
         except OSError: pass
         if fcntl: folder = folder.replace(aside)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 import math
 from collections.abc import Mapping
+from typing import Any
 import numpy as np
 from PIL import Image, ImageColor
 
@@ -13,7 +14,7 @@ from PIL import Image, ImageColor
 __all__ = ['NEAR', 'FAR', 'parse_colors', 'ColorQuery']
 
 # %% ../nbs/02b_palette.ipynb #36063afa
-def _rgb(color) -> tuple[int, int, int]:
+def _rgb(color:Any) -> tuple[int, ...]:
     "One colour, 0..255 a channel"
     try:
         rgb = ImageColor.getrgb(color.strip())[:3] if isinstance(color, str) else tuple(color)
@@ -21,9 +22,9 @@ def _rgb(color) -> tuple[int, int, int]:
     except (TypeError, ValueError): pass
     raise ValueError(f"{color!r} is no colour: give a name as 'red', '#c03020', (192, 48, 32), a list of these, or a dict {{colour: share}}")
 
-def parse_colors(colors, # 'red', '#c03020', (192, 48, 32); a list of these; or {colour: share of the picture}
+def parse_colors(colors:Any, # 'red', '#c03020', (192, 48, 32); a list of these; or {colour: share of the picture}
                 ) -> tuple[np.ndarray, np.ndarray]: # (m, 3) uint8; (m,) float32 shares, above 0, of a sum of at most 1
-    "Colours in any form, and how much of each; shares with a sum above 1 are divided by it"
+    "Colours in any form, and how much of each; shares with a sum above 1 are divided by it; ValueError for what is no colour or share"
     if isinstance(colors, Mapping): colors, shares = list(colors), list(colors.values())
     else:
         if isinstance(colors, str) or not np.iterable(colors): colors = [colors]
@@ -43,7 +44,7 @@ NEAR, FAR = 32, 64 # levels of a channel, of 256: all that is nearer than the on
 class ColorQuery:
     "Colours and their shares, to be compared with the rows of `ColorHistogram`"
     def __init__(self,
-                 colors, # see `parse_colors`
+                 colors:Any, # see `parse_colors`
                 ):
         self.colors, self.shares = parse_colors(colors)
 
@@ -80,7 +81,7 @@ class ColorQuery:
         return Image.fromarray(np.broadcast_to(row, (height, width, 3)).copy())
 
     def __str__(self):
-        some = ['#%02x%02x%02x' % tuple(c) for c in self.colors]
+        some = ['#{:02x}{:02x}{:02x}'.format(*c) for c in self.colors]
         return some[0] if len(some) == 1 and self.shares[0] == 1 else ', '.join(f'{c} {s:.0%}' for c, s in zip(some, self.shares))
 
     def __repr__(self): return f'ColorQuery({self})'

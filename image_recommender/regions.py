@@ -8,6 +8,7 @@ import math, os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 import numpy as np
 from PIL import Image
 from .features import Feature
@@ -32,7 +33,7 @@ def pixel_box(box:Sequence[float], # (left, top, right, bottom), in pixels or, w
     return left, top, right, bottom
 
 # %% ../nbs/02c_regions.ipynb #d7208abf
-def read_mask(mask, # image, its path or address, or array (h, w): bool, or any numbers
+def read_mask(mask:Any, # image, its path or address, or array (h, w): bool, or any numbers
               size:tuple[int, int], # width and height of the upright picture, in pixels
              ) -> Image.Image: # mode L, 255 where it marks
     "A mask in any form; raises ValueError when it marks nothing or has other proportions than the picture"
@@ -54,42 +55,42 @@ class Region:
     mask: np.ndarray|None = None # (h, w) bool, of the size of `image`; None: all of it
 
     def prepare(self,
-                feature:Feature,
-               ): # as `feature.prepare`, for `feature.finish`
+                feature:Feature, # any metric
+               ) -> Any: # as `feature.prepare`, for `feature.finish`
         "What a feature is to see of the region"
         if self.mask is None or feature.layout: return feature.prepare(self.image)
         return feature.prepare(Image.fromarray(np.asarray(self.image)[self.mask][None]))
 
     def rows(self,
-             features:Iterable[Feature],
+             features:Iterable[Feature], # the metrics
             ) -> dict[str, np.ndarray]: # {metric: (dim,)}
         "The features of the region"
         return {f.name: f.finish([self.prepare(f)])[0] for f in features}
 
-def cut_out(source, # picture in any form that `as_image` takes
+def cut_out(source:Any, # picture in any form that `as_image` takes
             box:Sequence[float]|None=None, # see `pixel_box`; None: all of it
-            mask=None, # see `read_mask`; with a box, what of it lies in the box; None: all of it
+            mask:Any=None, # see `read_mask`; with a box, what of it lies in the box; None: all of it
             size:int|None=DECODE_SIZE, # the region's shorter side has at least this many pixels, or all that the picture has
             max_pixels:int=MAX_PIXELS, # refuse to decode more than this
-           ) -> Region:
+           ) -> Region: # the bounding box of what is marked, in pixels of the upright full-size picture
     "The marked part of a picture; raises `BadImage` for no picture, ValueError for a box or mask that does not fit it"
     decode = _decoder(source, max_pixels)
     picture = decode(size)
     full = picture.width, picture.height
-    box = pixel_box((0, 0, *full) if box is None else box, full)
+    sides = pixel_box((0, 0, *full) if box is None else box, full)
     if mask is not None:
         mask = read_mask(mask, full)
-        box = _marked_box(mask, box, full)
-    need = size and math.ceil(size*min(full)/min(box[2]-box[0], box[3]-box[1]))
+        sides = _marked_box(mask, sides, full)
+    need = size and math.ceil(size*min(full)/min(sides[2]-sides[0], sides[3]-sides[1]))
     if size and need > min(picture.image.size) < min(full):
         with suppress(BadImage): picture = decode(need) # it may have more pixels than are allowed; then the region stays small
-    inner = _scaled(box, full, picture.image.size)
+    inner = _scaled(sides, full, picture.image.size)
     image = picture.image.crop(inner)
     marked = None if mask is None else np.asarray(mask.resize(picture.image.size, Image.Resampling.NEAREST).crop(inner)) > 0
-    if marked is None or marked.all() or not marked.any(): return Region(image, box)
+    if marked is None or marked.all() or not marked.any(): return Region(image, sides)
     pixels = np.array(image)
     pixels[~marked] = 255
-    return Region(Image.fromarray(pixels), box, marked)
+    return Region(Image.fromarray(pixels), sides, marked)
 
 def _decoder(source, max_pixels):
     "A function from a size to the picture, which is read or fetched only once"

@@ -54,7 +54,7 @@ THINGS = [
     md('# Things\n> Boxes and how to weigh them'),
     code('#| export\nfrom __future__ import annotations\nfrom dataclasses import dataclass\nfrom fastcore.basics import patch'),
     md('## Weighing'),
-    code('#| export\ndef weigh(thing:str|None, # what to weigh, or `None`\n          *, scale:float=1.5, # grams | a unit\n         ) -> float: # its weight\n'
+    code('#| export\ndef weigh(thing:str|None, # what to weigh, or `None`\n          *, scale:float=1.5, # grams | a unit, `{x}` or {y}\n         ) -> float: # its weight\n'
          '    "Weigh a `Box` or another thing"\n    return scale\n\ndef _secret(): "Not for the public"'),
     code('#| hide\nassert weigh("hidden test") == 1.5'),
     code('#| exporti\ndef internal(): "Not shown either"'),
@@ -74,6 +74,7 @@ THINGS = [
     code('#| output: false\nprint("only the source")', printed('this output is not shown')),
     code('slider', shown(**{'application_vnd.jupyter.widget-view+json': {'model_id': 'x'}, 'text_plain': 'IntSlider(value=3)'})),
     code('#| error: true\nfail()', failed('on purpose')),
+    code('!tiny --help\n!tiny now', printed('Usage: tiny\n')),
     code('bar()', printed('\x1b[32m 10%\r 50%\r100%\x1b[0m\n')),
     md(':::{.callout-warning title="Mind the gap" collapse="true"}\nIt is *wide*:\n\n```python\nx = ":::"\n```\n:::'),
 ]
@@ -152,15 +153,15 @@ def test_function_is_documented_once(things):
     assert things.count('### weigh { #weigh .api }') == things.count('def weigh(') == 1
     assert 'def weigh(thing: str | None, *, scale: float = 1.5) -> float\n' in things
     assert '| <code>thing</code> | <code>str &#124;<wbr> None</code> |  | what to weigh, or `None` |' in things
-    assert r'| <code>scale</code> | <code>float</code> | <code>1.5</code> | grams \| a unit |' in things
+    assert r'| <code>scale</code> | <code>float</code> | <code>1.5</code> | grams \| a unit, `{x}` or &#123;y} |' in things
     assert '| **Returns** | <code>float</code> |  | its weight |' in things
     assert re.search(r'\[source\]\(https://github.com/someone/tiny/blob/main/tiny/things.py#L\d+\)', things)
     assert 'Weigh a [`Box`](things.md#box) or another thing' in things
 
 
 def test_classes_are_documented_with_their_methods(things):
-    for heading in ('### Lid { #lid .api }', '### Box { #box .api }', '#### Box.fill { #box.fill .api }', '#### Box.full { #box.full .api }',
-                    '#### Box.empty { #box.empty .api }'): assert things.count(heading) == 1, heading
+    for heading in ('### Lid { #lid .api }', '### Box { #box .api }', '#### Box.fill { #box.fill .api data-toc-label="fill" }',
+                    '#### Box.full { #box.full .api data-toc-label="full" }', '#### Box.empty { #box.empty .api data-toc-label="empty" }'): assert things.count(heading) == 1, heading
     assert 'class Box(lid: Lid = None)' in things and 'def fill(thing)' in things and 'property full -> bool' in things
     assert things.index('### Lid') < things.index('### Box')
     assert '| <code>lid</code> | <code>Lid</code> | <code>None</code> | what closes it |' in things
@@ -192,6 +193,7 @@ def test_outputs(project, things):
     assert '\nIntSlider(value=3)\n' in things and 'widget-view' not in things
     assert '\nValueError: on purpose\n' in things
     assert '\n100%\n' in things and '50%' not in things
+    assert '```sh\ntiny --help\ntiny now\n```' in things
 
 
 def test_an_override_says_what_it_overrides_says(things):
@@ -306,7 +308,7 @@ def test_site_is_built(copy):
     built = mkdocs(copy)
     assert built.returncode == 0, built.stderr
     html = (copy/'_site'/'things'/'index.html').read_text()
-    assert 'id="box.fill"' in html and '<code>str &#124;<wbr> None</code>' in html and '<td>cell</td>' in html
+    assert 'id="box.fill"' in html and '<code>str &#124;<wbr> None</code>' in html and '<td>cell</td>' in html and re.search(r'or (\{|&#123;)y\}</td>', html)
     assert re.search(r'<a [^>]*href="\.\./tutorials/grand_tour/"', html), 'the navigation lists new notebooks by itself'
     loaded = re.findall(r'<(?:script|img|iframe)[^>]*\ssrc="([^"]*)|<link(?![^>]*rel="canonical")[^>]*\shref="([^"]*)', html)
     assert loaded and not [a or b for a, b in loaded if '//' in (a or b)], 'pages load nothing from other hosts'

@@ -40,12 +40,12 @@ def raised(function):
     return set(walk(parsed(function)))
 
 
-def missing(name, member, method):
-    "What `member` does not say"
-    function, comments = bare(member), {}
+def missing(name, member, method, about=''):
+    "What `member` does not say, nor the docstring `about` of its class"
+    function = bare(member)
     sig = inspect.signature(function)
     params = list(sig.parameters.values())[method and not isinstance(member, staticmethod):]
-    comments = docments(function)
+    comments = docments(function, args_kwargs=True)
     doc = inspect.getdoc(function) or ''
     if not doc and not name.endswith('__init__'): yield 'docstring'
     for p in params:
@@ -58,7 +58,7 @@ def missing(name, member, method):
     is_property = isinstance(member, (property, cached_property))
     if returns not in (sig.empty, None, 'None') and not comments.get('return') and not is_property: yield 'docment of what it returns'
     if 'ndarray' in str(returns) and '(' not in (comments.get('return') or doc): yield 'shape of what it returns'
-    said = doc + ' '.join(filter(None, comments.values()))
+    said = doc + about + ' '.join(filter(None, comments.values()))
     yield from (f'that it raises {error}' for error in sorted(raised(function)) if error not in said)
 
 
@@ -70,10 +70,10 @@ def unsaid(module):
         if inspect.isclass(obj):
             if not obj.__doc__ or obj.__doc__.startswith(f'{name}('): yield f'{name}: docstring'
             if hasattr(obj, '__dataclass_fields__'):
-                comments = docments(obj)
+                comments = {k: c for cls in reversed(obj.__mro__) if hasattr(cls, '__dataclass_fields__') for k, c in docments(cls).items() if c}
                 yield from (f'{name}: docment of {f}' for f in obj.__dataclass_fields__ if f[0] != '_' and not comments.get(f))
             for k, v in members(obj).items():
-                if not inherited(obj, k): yield from (f'{name}.{k}: {m}' for m in missing(f'{name}.{k}', v, True))
+                if not inherited(obj, k): yield from (f'{name}.{k}: {m}' for m in missing(f'{name}.{k}', v, True, obj.__doc__ if k == '__init__' else ''))
         elif inspect.isfunction(bare(obj)): yield from (f'{name}: {m}' for m in missing(name, obj, False))
 
 

@@ -60,7 +60,8 @@ def test_no_secrets(tracked, tmp_path):
     assert sorted(secrets_in([secrets])) == ['secrets.py:2: GitHub Token', 'secrets.py:3: Private Key', 'secrets.py:4: AWS Access Key']
 
 def test_no_large_files(tracked):
-    assert {name_of(p): p.stat().st_size for p in tracked if p.stat().st_size > 1_000_000} == {}
+    limit = lambda p: 2_000_000 if name_of(p).startswith('docs/vendor/') else 1_000_000 # scripts of others that the site needs without internet
+    assert {name_of(p): p.stat().st_size for p in tracked if p.stat().st_size > limit(p)} == {}
 
 def test_photographs_only_among_the_images(tracked):
     assert [name_of(p) for p in tracked if p.suffix.lower() in PHOTOGRAPH and not name_of(p).startswith('nbs/images/')] == []

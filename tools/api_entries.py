@@ -114,7 +114,7 @@ def parameter_comments(symbol, owner=None):
     if inspect.isclass(symbol):
         sources = [c for c in reversed(symbol.__mro__) if '__dataclass_fields__' in vars(c)]
         if symbol not in sources: sources.append(vars(symbol).get('__init__', symbol))
-    return {name: comment for source in sources for name, comment in docments(source).items() if comment}
+    return {name: comment for source in sources for name, comment in docments(source, args_kwargs=True).items() if comment}
 
 
 def parameter_table(params, returns, comments):
@@ -123,6 +123,8 @@ def parameter_table(params, returns, comments):
     code = lambda s: f'<code>{escape(s, quote=False)}</code>'.replace('|', '&#124;<wbr>') if s else ''
     rows = [(code(p.name), code(type_name(p.annotation)), code(default_name(p.default)), comments.get(p.name, '')) for p in params]
     if 'return' in comments: rows.append(('**Returns**', code(returns), '', comments['return']))
+    # Braces at the end of a cell would be taken for attributes of it
+    rows = [(*row, re.sub(r'`[^`]*`|\{', lambda m: '&#123;' if m[0] == '{' else m[0], details)) for *row, details in rows]
     columns = [c for c in zip(('Parameter', 'Type', 'Default', 'Details'), *rows) if any(c[1:])]
     lines = [' | '.join(re.sub(r'\s+|(?<!\\)\|', lambda m: r'\|' if m[0] == '|' else ' ', v) for v in row) for row in zip(*columns)]
     return '\n'.join(f'| {line} |' for line in (lines[0], ' | '.join('---' for _ in columns), *lines[1:]))
@@ -154,7 +156,8 @@ def api_entry(name, modules):
     doc = inspect.cleandoc(symbol.__doc__ or next((o.__doc__ for o in reversed(overridden(owner, symbol)) if o.__doc__), '') or '')
     if doc.startswith(f'{name}('): doc = ''  # what @dataclass writes by itself
     heading = name.replace('_', r'\_')
-    entry = [f'{"####" if "." in name else "###"} {heading} {{ #{name.lower()} .api }}', source_link(symbol),
+    short = f' data-toc-label="{name.split(".")[-1]}"' if '.' in name else ''
+    entry = [f'{"####" if "." in name else "###"} {heading} {{ #{name.lower()} .api{short} }}', source_link(symbol),
              f'```python\n{signature_text(head, params if callable_as_shown else None, returns)}\n```', doc,
              parameter_table(params, returns, parameter_comments(symbol, owner))]
     return NbdevLookup().linkify('\n\n'.join(o for o in entry if o))

@@ -16,7 +16,7 @@ for path in sorted(nbglob(as_path=True)):
     if nb != before: problems.append(f'{path.name} is not clean: run nbdev_clean')
     if path.stat().st_size > LARGEST: problems.append(f'{path.name} has {path.stat().st_size:,} bytes, more than {LARGEST:,}: show fewer or smaller pictures')
     title = next((c.source for c in nb.cells if c.cell_type == 'markdown'), '')
-    if not re.match(r'# .+\n> .+', title): problems.append(f'{path.name} does not begin with a title (`# `) and a line that says what it is for (`> `)')
+    if not re.match(r'# .+\n+> .+', title): problems.append(f'{path.name} does not begin with a title (`# `) and a line that says what it is for (`> `)')
     if sum(len(c.source.split()) for c in nb.cells[2:] if c.cell_type == 'markdown') < 30: problems.append(f'{path.name} has no prose')
     if any(o.output_type == 'error' for c in nb.cells for o in c.get('outputs', [])): problems.append(f'{path.name} holds an error output')
 

@@ -147,7 +147,7 @@ class Page:
         "Front matter, title and subtitle, and where the notebook is; docs/theme/main.html loads what `math` and `widgets` need"
         asked_first = set(INSTANCES.values()) & set(self.symbols)
         matter = {'description': plain_words(self.subtitle), 'math': has_math(body), 'widgets': bool(self.widgets),
-                  'search': {'boost': 1.6} if asked_first else {'boost': 1.3} if not self.is_module else None}
+                  'hide': ['navigation'] if self.notebook == cfg.readme_nb else None, 'search': {'boost': 1.6} if asked_first else {'boost': 1.3} if not self.is_module else None}
         file = f'{cfg.branch}/{cfg.nbs_path.name}/{self.notebook}'
         origin = f'[notebook]({cfg.git_url}/blob/{file})'
         if cfg.git_url.startswith(GITHUB): origin += f' · [edit]({cfg.git_url.replace(GITHUB, "https://github.dev/")}/blob/{file})'
@@ -175,7 +175,8 @@ class Page:
         return ''.join(f'\n\nFrom {link(owner, owner)}: {", ".join(links)}' for owner, links in owners.items())
 
     def code(self, source, language, options):
-        "The input of a cell, folded if it asks for that"
+        "The input of a cell, folded if it asks for that; `!command` as what is typed in a shell"
+        if all(line.startswith('!') for line in source.splitlines()): source, language = re.sub('^!', '', source, flags=re.M), 'sh'
         block = fenced(source, language)
         if options.get('code-fold', 'false') == 'false': return block
         title = options.get('code-summary', 'Code').strip('"')
