@@ -57,7 +57,7 @@ class IndexReport:
 
     def _repr_markdown_(self): return re.sub(r'([\\`*_\[\]<>#|!&~$])', r'\\\1', str(self)).replace('\n', '  \n') # what a store says is text, not markup
 
-# %% ../nbs/06a_indexing.ipynb #50691674
+# %% ../nbs/06a_indexing.ipynb #faf3cdd8
 def _facts(entries, prefix, on_error):
     "Relative path, size and time of directory entries; `on_error` is called with a `BadImage` for each that cannot be looked at"
     for e in entries:
@@ -80,9 +80,9 @@ def scan_folder(db:Database, # of the library
         if len(db): raise StoreError(f'{name} holds no image file any more, but {len(db):,} are known. Is its disk connected? '
                                      f'Nothing was changed. To start anew, delete {display_name(db.path.parent)}.')
         raise StoreError(f'{name} holds no image file. Looked for {", ".join(sorted(e[1:] for e in image_extensions()))}, in all subfolders.')
-    return scan, [BadImage(os.path.relpath(b.path, root), b.reason) for b in unlisted]
+    return scan, [BadImage(os.path.relpath(os.fsdecode(b.path), root), b.reason) for b in unlisted]
 
-# %% ../nbs/06a_indexing.ipynb #87d7a536
+# %% ../nbs/06a_indexing.ipynb #ec5d28ff
 def scan_paths(db:Database, # of the library
                root:Path, # folder of the collection
                paths:Iterable[str], # files and folders, relative to the root
@@ -98,7 +98,7 @@ def scan_paths(db:Database, # of the library
             continue
         if stat.S_ISDIR(info.st_mode): scan.see(_facts(find_images(whole, unlisted.append), prefix, unlisted.append))
         elif os.path.splitext(path)[1].lower() in image_extensions() and stat.S_ISREG(info.st_mode): scan.see([(path, info.st_size, mtime_of(info))])
-    return scan, [BadImage(os.path.relpath(b.path, root), b.reason) for b in unlisted]
+    return scan, [BadImage(os.path.relpath(os.fsdecode(b.path), root), b.reason) for b in unlisted]
 
 # %% ../nbs/06a_indexing.ipynb #26f89353
 def unmounted(root:Path, # folder of the collection
@@ -165,7 +165,7 @@ def store_known(db:Database, # of the library
     report.copied += not same
     report.added += not same
 
-# %% ../nbs/06a_indexing.ipynb #70f995af
+# %% ../nbs/06a_indexing.ipynb #806bdc79
 def is_changed(record:ImageRecord, # what the library knows
                root:Path, # folder of the collection
               ) -> bool: # False also for a file that is gone
@@ -195,7 +195,7 @@ def store_batch(db:Database, # of the library
             if known.path in rows: store_known(db, known, rows[known.path], gone, report)
         for bad in batch.bad:
             db.add_bad(bad)
-            if not bad.unread and (old := db.find(bad.path)) and old.id and is_changed(old, root): db.remove([old.id])
+            if not bad.unread and (old := db.find(os.fsdecode(bad.path))) and old.id and is_changed(old, root): db.remove([old.id])
     return again
 
 # %% ../nbs/06a_indexing.ipynb #2650a053

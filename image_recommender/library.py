@@ -49,7 +49,7 @@ def check_arrays(paths:list[str], # n paths
         given['clip'] = a/np.maximum(np.linalg.norm(a, axis=1, keepdims=True), 1e-12)
     return given
 
-# %% ../nbs/07_library.ipynb #25bab9db
+# %% ../nbs/07_library.ipynb #50a9a28c
 class Library:
     "A folder of pictures and its store; `ImageRecommender` adds the questions"
     def __init__(self,
@@ -352,7 +352,7 @@ class Library:
     @property
     def bad(self) -> list[BadImage]:
         "Files that could not be used: objects with `.path` and `.reason`"
-        return [BadImage(self.root/b.path, b.reason) for b in self._open().bad]
+        return [BadImage(self.root/os.fsdecode(b.path), b.reason) for b in self._open().bad]
 
     def features(self,
                  image:int|str|os.PathLike, # id, or path of an indexed image
