@@ -22,7 +22,7 @@ from .lock import is_held, writing
 # %% auto #0
 __all__ = ['Fault', 'Checkup', 'database_faults', 'salvage', 'check_library']
 
-# %% ../nbs/07b_check.ipynb #25f41252
+# %% ../nbs/07b_check.ipynb #3fb86108
 @dataclass(frozen=True)
 class Fault:
     "Something that is not as it was stored"
@@ -38,10 +38,10 @@ class Fault:
 class Checkup:
     "What `check_library` found"
     images: int = 0 # that are stored
-    faults: list[Fault] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list) # database first, originals last
     read_data: bool = False # whether every byte was read
     bytes_read: int = 0 # of originals
-    seconds: float = 0.
+    seconds: float = 0. # that it took
 
     @property
     def ok(self) -> bool:
@@ -59,15 +59,15 @@ class Checkup:
 
     __repr__ = __str__
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict: # 'ok', 'images', 'read_data', 'bytes_read', 'seconds', 'faults': a list of dicts
         "All of it, for JSON"
         faults = [dict(kind=f.kind, where=display_name(f.where), what=f.what, cure=f.cure, repaired=f.repaired) for f in self.faults]
         return dict(ok=self.ok, images=self.images, read_data=self.read_data, bytes_read=self.bytes_read, seconds=round(self.seconds, 2), faults=faults)
 
-# %% ../nbs/07b_check.ipynb #9dfd9689
+# %% ../nbs/07b_check.ipynb #38b144b4
 def database_faults(path:Path, # of an SQLite file
                    ) -> list[str]: # in SQLite's words; [] when it is whole
-    "What is wrong with the structure of a database; raises StoreError for a file that is none"
+    "What is wrong with the structure of a database; raises `StoreError` for a file that is none"
     db = sqlite3.connect(f'{path.absolute().as_uri()}?mode=ro', uri=True)
     try: return [w for w, in db.execute('PRAGMA integrity_check') if w != 'ok']
     except sqlite3.DatabaseError as e:
@@ -75,6 +75,7 @@ def database_faults(path:Path, # of an SQLite file
         return [str(e)]
     finally: db.close()
 
+# %% ../nbs/07b_check.ipynb #5341553b
 def _is_feature(name):
     "Whether this can name a feature: a table's name is part of the SQL, and the file may come from anyone"
     return re.fullmatch(r'[a-z][a-z0-9_]*', name) is not None
@@ -92,7 +93,7 @@ def _readable_rows(db, table, last, patience=10_000) -> Iterator[tuple]:
 
 def salvage(path:Path, # of a damaged database
            ) -> Path: # where the damaged file is kept
-    "Put a database in its place that holds what can be read of it; raises StoreError when that is nothing"
+    "Put a database in its place that holds what can be read of it; raises `StoreError` when that is nothing"
     new, kept = path.with_name(path.name+'.salvaged'), path.with_name(f'{path.name}.damaged-{time.strftime("%Y%m%d-%H%M%S")}')
     new.unlink(missing_ok=True)
     old, fresh = sqlite3.connect(path), Database(new)
@@ -112,14 +113,17 @@ def salvage(path:Path, # of a damaged database
                 out.execute(f'DELETE FROM "{table}" WHERE image_id NOT IN (SELECT id FROM images)')
         fresh.checkpoint()
     except sqlite3.DatabaseError as e: raise StoreError(f'{path} cannot be read any more ({e}). Restore it from a backup; or move it away, and index() makes a new one.') from e
-    finally: old.close(), fresh.close()
+    finally:
+        old.close()
+        fresh.close()
     for end in ('', '-wal', '-shm'):
         if Path(f'{path}{end}').exists(): os.replace(f'{path}{end}', f'{kept}{end}')
     os.replace(new, path)
     return kept
 
-# %% ../nbs/07b_check.ipynb #22ad813d
+# %% ../nbs/07b_check.ipynb #c977f96c
 def _features_of(db) -> dict[str, dict]: # {name: dtype, dim, signature}
+    "What the database declares, without names that cannot be those of a feature"
     names = (k.removeprefix('feature:') for k, in db._rows("SELECT key FROM settings WHERE key LIKE 'feature:%'"))
     return {n: db.declared(n) for n in names if _is_feature(n)}
 
@@ -146,6 +150,7 @@ def _other_rows(db, folder, manifest, damaged) -> Iterator[tuple[str, int, bytes
             yield from ((name, i, row.tobytes()) for i, row in zip(part, right) if i not in changed and known.get(i) != row.tobytes())
 
 def _check_features(db, generation, repair) -> Iterator[Fault]:
+    "Rows that the index has otherwise, then those of no possible size or image"
     told = lambda name, i: f'{record.path if (record := db.get(i)) else f"image {i}"} ({name})'
     for name, i, right in (_other_rows(db, *generation) if generation else ()):
         if repair:
@@ -158,7 +163,7 @@ def _check_features(db, generation, repair) -> Iterator[Fault]:
                 sql.execute('INSERT INTO changes (image_id) VALUES (?)', (i,))
         yield Fault('features', told(name, i), what, 'check --repair removes it, index() computes it again', repair)
 
-# %% ../nbs/07b_check.ipynb #a45a02b0
+# %% ../nbs/07b_check.ipynb #14e0f13f
 def _check_index(library, read_data) -> tuple[list[Fault], tuple|None]: # and folder, manifest and damaged files of the generation, if it can be used to check others
     "Faults of the current generation"
     cure, inside = 'check --repair or index() makes the index anew', lambda path: os.path.relpath(path, library.store)
@@ -172,12 +177,14 @@ def _check_index(library, read_data) -> tuple[list[Fault], tuple|None]: # and fo
     return [Fault('index', inside(e.path), e.what, cure) for e in damaged], (folder, manifest, {e.path.name for e in damaged}) if read_data else None
 
 def _check_leftovers(store, repair) -> Iterator[Fault]:
+    "Folders of generations that nobody uses any more"
     left = [p for p in remains(store) if not is_held(p/'manifest.json')]
     if repair: remove_old(store)
     for p in left: yield Fault('leftover', os.path.relpath(p, store), 'was not removed after it was replaced, or never finished', 'check --repair or index() removes it', repair)
 
-# %% ../nbs/07b_check.ipynb #2019fe42
+# %% ../nbs/07b_check.ipynb #1c01c754
 def _check_originals(library, read_data, progress, report) -> Iterator[Fault]:
+    "Files that are gone, cannot be read, or are not what was indexed; `report` is told how much was read"
     missing = []
     for record in tqdm(library.db.images(), 'originals', len(library.db), unit='image', leave=False, disable=not progress):
         if record.sha256 == b'': continue # features that came without a file
@@ -193,7 +200,7 @@ def _check_originals(library, read_data, progress, report) -> Iterator[Fault]:
     away = unmounted(library.root, missing)
     for path in missing: yield Fault('original missing', path, 'is not there', 'its folder is empty: is its disk connected?' if path in away else 'index() forgets it')
 
-# %% ../nbs/07b_check.ipynb #339282da
+# %% ../nbs/07b_check.ipynb #cb8fcca3
 @contextmanager
 def _alone(library, repair):
     "Nobody writes meanwhile; on a read-only disk nobody can"
@@ -207,9 +214,9 @@ def check_library(library:Library, # to check
                   repair:bool=False, # make again what can be made from what is whole; originals are never touched
                   progress:bool=False, # show a bar
                  ) -> Checkup: # `.ok`, `.faults`
-    "Look for anything that is not as it was stored. Raises `StoreBusy` while another process writes, StoreError when there is nothing to check"
+    "Look for anything that is not as it was stored. Raises `StoreBusy` while another process writes, `StoreError` when there is nothing to check"
     start, report, path = time.perf_counter(), Checkup(read_data=read_data), library.store/'image_metadata.db'
-    if not path.exists(): library.db # says what to do
+    if not path.exists(): _ = library.db # raises, and says what to do
     with _alone(library, repair):
         if wrong := database_faults(path):
             cure = 'check --repair saves what can be read into a new database; index() computes the rest'

@@ -18,7 +18,7 @@ from .loader import BadImage, display_name, find_images, image_extensions, mtime
 from .progress import Progress
 
 # %% auto #0
-__all__ = ['IndexReport', 'scan_folder', 'scan_paths', 'unmounted', 'is_changed', 'known_content', 'claim_moved', 'store_known',
+__all__ = ['IndexReport', 'scan_folder', 'scan_paths', 'unmounted', 'known_content', 'claim_moved', 'store_known', 'is_changed',
            'store_batch', 'bring_up_to_date']
 
 # %% ../nbs/06a_indexing.ipynb #226505ee
@@ -57,7 +57,7 @@ class IndexReport:
 
     def _repr_markdown_(self): return re.sub(r'([\\`*_\[\]<>#|!&~$])', r'\\\1', str(self)).replace('\n', '  \n') # what a store says is text, not markup
 
-# %% ../nbs/06a_indexing.ipynb #8034f922
+# %% ../nbs/06a_indexing.ipynb #faf3cdd8
 def _facts(entries, prefix, on_error):
     "Relative path, size and time of directory entries; `on_error` is called with a `BadImage` for each that cannot be looked at"
     for e in entries:
@@ -71,8 +71,8 @@ def _facts(entries, prefix, on_error):
 def scan_folder(db:Database, # of the library
                 root:Path, # folder of the collection
                ) -> tuple[Scan, list[BadImage]]: # what was seen; folders and files that could not be looked at, relative to the root
-    "Walk the folder and note its files; raises StoreError when there is none"
-    scan, unlisted = Scan(db), []
+    "Walk the folder and note its files; raises `StoreError` when there is none"
+    scan, unlisted = Scan(db), list[BadImage]()
     for batch in chunked(_facts(find_images(root, unlisted.append), len(os.path.join(root, '')), unlisted.append), 1000): scan.see(batch)
     name = display_name(root)
     if not len(scan):
@@ -80,15 +80,15 @@ def scan_folder(db:Database, # of the library
         if len(db): raise StoreError(f'{name} holds no image file any more, but {len(db):,} are known. Is its disk connected? '
                                      f'Nothing was changed. To start anew, delete {display_name(db.path.parent)}.')
         raise StoreError(f'{name} holds no image file. Looked for {", ".join(sorted(e[1:] for e in image_extensions()))}, in all subfolders.')
-    return scan, [BadImage(os.path.relpath(b.path, root), b.reason) for b in unlisted]
+    return scan, [BadImage(os.path.relpath(os.fsdecode(b.path), root), b.reason) for b in unlisted]
 
-# %% ../nbs/06a_indexing.ipynb #7b8802c5
+# %% ../nbs/06a_indexing.ipynb #ec5d28ff
 def scan_paths(db:Database, # of the library
                root:Path, # folder of the collection
                paths:Iterable[str], # files and folders, relative to the root
               ) -> tuple[Scan, list[BadImage]]: # as from `scan_folder`
     "Look at some files, and at all below some folders"
-    scan, unlisted, prefix = Scan(db), [], len(os.path.join(root, ''))
+    scan, unlisted, prefix = Scan(db), list[BadImage](), len(os.path.join(root, ''))
     for path in paths:
         whole = os.path.join(root, path)
         try: info = os.stat(whole)
@@ -98,7 +98,7 @@ def scan_paths(db:Database, # of the library
             continue
         if stat.S_ISDIR(info.st_mode): scan.see(_facts(find_images(whole, unlisted.append), prefix, unlisted.append))
         elif os.path.splitext(path)[1].lower() in image_extensions() and stat.S_ISREG(info.st_mode): scan.see([(path, info.st_size, mtime_of(info))])
-    return scan, [BadImage(os.path.relpath(b.path, root), b.reason) for b in unlisted]
+    return scan, [BadImage(os.path.relpath(os.fsdecode(b.path), root), b.reason) for b in unlisted]
 
 # %% ../nbs/06a_indexing.ipynb #26f89353
 def unmounted(root:Path, # folder of the collection
@@ -120,7 +120,52 @@ def _holds_any(folder, hidden) -> bool:
     "Whether anything lies in a folder; without what is hidden, our store in the root does not count"
     with os.scandir(folder) as it: return any(hidden or e.name[0] != '.' for e in it)
 
-# %% ../nbs/06a_indexing.ipynb #a90bc143
+# %% ../nbs/06a_indexing.ipynb #6fbebf47
+def known_content(db:Database, # of the library
+                  names:list[str], # features that must be stored
+                  gone:dict[int, str], # {id: path} of images whose files are gone
+                 ) -> Callable[[bytes], ImageRecord|None]: # from a SHA-256, 32 bytes, to the image of that content, with all features; None if there is none
+    "Recognises files whose content was seen before"
+    def known(sha256:bytes) -> ImageRecord|None:
+        twins = db.twins(sha256)
+        complete = set(db.complete_ids(names, [t.id for t in twins if t.id]).tolist()) if twins else ()
+        return max((t for t in twins if t.id in complete), key=lambda t: t.id in gone, default=None)
+    return known
+
+# %% ../nbs/06a_indexing.ipynb #abf03c32
+def claim_moved(db:Database, # of the library
+                file:Known|ImageRecord, # that was read
+                gone:dict[int, str], # {id: path} of images whose files are gone; loses the one that is found
+                report:IndexReport, # is told
+               ) -> bool: # whether there is one
+    "Of the images whose files are gone, one with the content of this file: it was moved here, and keeps its id"
+    old = db.find(file.path)
+    if old and old.sha256 == file.sha256: return False # it is where it was
+    twin = next((t for t in db.twins(file.sha256) if t.id in gone), None) if gone else None
+    if twin is None or twin.id is None: return False
+    if old and old.id: db.remove([old.id])
+    db.move(twin.id, file.path, file.size, file.mtime_ns)
+    del gone[twin.id]
+    report.moved += 1
+    return True
+
+def store_known(db:Database, # of the library
+                file:Known, # a file with the content of an image
+                rows:dict[str, np.ndarray], # {feature: (1, dim)} of that image
+                gone:dict[int, str], # {id: path} of images whose files are gone; loses those that were moved
+                report:IndexReport, # is told
+               ):
+    "Store a file with a content that is known: the same image as before, moved, or a copy"
+    claim_moved(db, file, gone, report)
+    twin, old = file.match, db.find(file.path)
+    assert isinstance(twin, ImageRecord)
+    same = old is not None and old.sha256 == file.sha256 # its content is as it was, only its time or place is new
+    whole = same and old is not None and old.id is not None and len(db.complete_ids(rows, [old.id])) > 0
+    db.add([ImageRecord(file.path, file.size, file.mtime_ns, file.sha256, twin.width, twin.height, twin.format, twin.taken)], None if whole else rows)
+    report.copied += not same
+    report.added += not same
+
+# %% ../nbs/06a_indexing.ipynb #806bdc79
 def is_changed(record:ImageRecord, # what the library knows
                root:Path, # folder of the collection
               ) -> bool: # False also for a file that is gone
@@ -129,49 +174,6 @@ def is_changed(record:ImageRecord, # what the library knows
     except OSError: return False
     return record.size > 0 and (info.st_size, mtime_of(info)) != (record.size, record.mtime_ns)
 
-def known_content(db:Database, # of the library
-                  names:list[str], # features that must be stored
-                  gone:dict[int, str], # {id: path} of images whose files are gone
-                 ) -> Callable: # sha256 -> ImageRecord with all features, or None
-    "Recognises files whose content was seen before"
-    def known(sha256:bytes):
-        twins = db.twins(sha256)
-        complete = set(db.complete_ids(names, [t.id for t in twins]).tolist()) if twins else ()
-        return max((t for t in twins if t.id in complete), key=lambda t: t.id in gone, default=None)
-    return known
-
-def claim_moved(db:Database, # of the library
-                file, # `Known` or `ImageRecord`: a file that was read
-                gone:dict[int, str], # {id: path} of images whose files are gone; loses the one that is found
-                report:IndexReport, # is told
-               ) -> bool: # whether there is one
-    "Of the images whose files are gone, one with the content of this file: it was moved here, and keeps its id"
-    old = db.find(file.path)
-    if old and old.sha256 == file.sha256: return False # it is where it was
-    twin = next((t for t in db.twins(file.sha256) if t.id in gone), None) if gone else None
-    if twin is None: return False
-    if old: db.remove([old.id])
-    db.move(twin.id, file.path, file.size, file.mtime_ns)
-    del gone[twin.id]
-    report.moved += 1
-    return True
-
-def store_known(db:Database, # of the library
-                file:Known, # a file with the content of an image
-                rows:dict[str, np.ndarray], # the features of that image
-                gone:dict[int, str], # {id: path} of images whose files are gone; loses those that were moved
-                report:IndexReport, # is told
-               ):
-    "Store a file with a content that is known: the same image as before, moved, or a copy"
-    claim_moved(db, file, gone, report)
-    twin, old = file.match, db.find(file.path)
-    same = old is not None and old.sha256 == file.sha256 # its content is as it was, only its time or place is new
-    whole = same and len(db.complete_ids(rows, [old.id])) > 0
-    db.add([ImageRecord(file.path, file.size, file.mtime_ns, file.sha256, twin.width, twin.height, twin.format, twin.taken)], None if whole else rows)
-    report.copied += not same
-    report.added += not same
-
-# %% ../nbs/06a_indexing.ipynb #b85ba7ff
 def store_batch(db:Database, # of the library
                 root:Path, # folder of the collection
                 batch:Batch, # from the extractor
@@ -184,6 +186,7 @@ def store_batch(db:Database, # of the library
     with db.transaction():
         rows = {}
         for known in batch.known: # before anything is written: two files may have changed places
+            assert isinstance(known.match, ImageRecord) and known.match.id
             try: rows[known.path] = {n: db.features([known.match.id], n) for n in names}
             except KeyError: again.append(known.path)
         report.added += len(batch.records) - sum(claim_moved(db, r, gone, report) for r in batch.records) # whose features were not stored
@@ -192,9 +195,10 @@ def store_batch(db:Database, # of the library
             if known.path in rows: store_known(db, known, rows[known.path], gone, report)
         for bad in batch.bad:
             db.add_bad(bad)
-            if not bad.unread and (old := db.find(bad.path)) and is_changed(old, root): db.remove([old.id])
+            if not bad.unread and (old := db.find(os.fsdecode(bad.path))) and old.id and is_changed(old, root): db.remove([old.id])
     return again
 
+# %% ../nbs/06a_indexing.ipynb #2650a053
 def bring_up_to_date(db:Database, # of the library
                      root:Path, # folder of the collection
                      extractor:Extractor, # with the features to compute; none: only metadata
@@ -211,7 +215,7 @@ def bring_up_to_date(db:Database, # of the library
     unseen = {b.path for b in unlisted}
     gone = {i: p for i, p in scan.gone(unseen, paths) if p not in unseen}
     known = known_content(db, names, gone) if names and len(db) else None
-    todo, start, again = scan.find_work(names, limit), perf_counter(), []
+    todo, start, again = scan.find_work(names, limit), perf_counter(), list[str]()
     with Progress(todo, root, 'index' if names else 'scan', progress) as shown:
         for batch in chain(extractor.run(scan.work(), known), extractor.run(again)):
             began = perf_counter()

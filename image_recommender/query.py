@@ -10,9 +10,9 @@ import numpy as np
 from .features import Feature
 
 # %% auto #0
-__all__ = ['AVOIDED', 'Ask', 'as_parts', 'check_count', 'share_out', 'given_rows']
+__all__ = ['AVOIDED', 'Ask', 'as_parts', 'share_out', 'check_count', 'given_rows']
 
-# %% ../nbs/07a_query.ipynb #efc3b51a
+# %% ../nbs/07a_query.ipynb #1a1cff2f
 @dataclass(eq=False)
 class Ask:
     "One part of a question: an image, a text or a colour"
@@ -20,10 +20,10 @@ class Ask:
     text: str|None = None # what is in the picture, in words; needs an embedder with a text tower, as CLIP has
     color: object = None # '#c03020', 'red', (r, g, b), a list of them, or {colour: share of the picture}
     weight: float = 1. # how much it counts among the parts; negative: to be avoided
-    box: Sequence[float]|None = None # (left, top, right, bottom) of the region of the image that is meant
-    mask: object = None # image or array of the image's shape: bright, not 0, where it is meant
+    box: Sequence[float]|None = None # (left, top, right, bottom) of the region of the image that is meant, in pixels of the upright image
+    mask: object = None # image or array (height, width) of the image's shape: bright, not 0, where it is meant
     label: str|None = None # what to call it where it is shown; None: the file's name
-    rows: Mapping[str, np.ndarray]|None = field(default=None, repr=False) # {metric: row} of it in this library, see `ImageRecommender.look`; None: it has to be looked at
+    rows: Mapping[str, np.ndarray]|None = field(default=None, repr=False) # {metric: (dim,)} of it in this library, see `ImageRecommender.look`; None: it has to be looked at
 
     def __post_init__(self):
         given = [n for n in ('image', 'text', 'color') if getattr(self, n) is not None]
@@ -43,19 +43,19 @@ class Ask:
                 for n in ('image', 'text', 'color', 'box', 'mask') if (v := getattr(self, n)) is not None]
         return f"Ask({', '.join(said)}, weight={self.weight:g})"
 
-# %% ../nbs/07a_query.ipynb #7cf01a5f
+# %% ../nbs/07a_query.ipynb #3490a1b3
 AVOIDED = -.5 # share of the score of all that is to be avoided, where all that is wanted has 1
 
 def _list(value): return [] if value is None else list(value) if isinstance(value, (list, tuple)) else [value]
 
-def as_parts(query, # one or a list of: path, URL, PIL image, array, bytes, id, {metric: row}, `Ask`
+def as_parts(query:object, # one or a list of: path, URL, PIL image, array, bytes, id, {metric: row}, `Ask`
              text:str|Sequence[str]|None=None, # one or several
-             color=None, # a colour or a palette
-             unlike=(), # what to avoid; as `query`
-             box:Sequence[float]|None=None, # a region of the image
-             mask=None, # a region of the image
-            ) -> list[Ask]:
-    "The parts of a question; raises ValueError when nothing is wanted"
+             color:object=None, # a colour or a palette, see `Ask`
+             unlike:object=(), # what to avoid; as `query`
+             box:Sequence[float]|None=None, # a region of the image, see `Ask`
+             mask:object=None, # a region of the image, see `Ask`
+            ) -> list[Ask]: # what is wanted, then what is to be avoided, with weights below 0
+    "The parts of a question; raises `ValueError` when nothing is wanted, or for a region that belongs to no image"
     parts = [q if isinstance(q, Ask) else Ask(q) for q in _list(query)]
     if box is not None or mask is not None:
         if len(parts) != 1 or parts[0].image is None: raise ValueError('box and mask need exactly one image; for several write Ask(image, box=...)')
@@ -68,31 +68,34 @@ def as_parts(query, # one or a list of: path, URL, PIL image, array, bytes, id, 
     if not wanted: raise ValueError('no query was given: name at least one image, text or color that is wanted')
     return parts + [replace(a, weight=AVOIDED*wanted*(abs(a.weight)/total)) for a in avoid]
 
-def check_count(name:str, # of the argument
-                value, # what was given
-               ) -> int: # 1 or more
-    "A number of images that somebody asks for; raises ValueError when it is none"
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1: raise ValueError(f'{name} must be a whole number from 1, not {value!r}')
-    return int(value)
-
+# %% ../nbs/07a_query.ipynb #dae66a50
 def share_out(parts:Sequence[Ask], # of one question
               weights:Mapping[str, float], # {metric: share}, see `check_weights`
              ) -> list[dict[str, float]]: # for each part {metric: share of the score}; those above 0 sum to 1
-    "What each part has to say in the score, and through which metrics"
+    "What each part has to say in the score, and through which metrics; raises `ValueError` for a part that the weights leave none"
     wanted, shares = sum(p.weight for p in parts if p.weight > 0), []
     for p in parts:
         own = {n: w for n, w in weights.items() if w and (p.metrics is None or n in p.metrics)}
-        if not own:
+        if not own and p.metrics is None: raise ValueError('the weights are all 0: give one metric a weight above 0')
+        if not own and p.metrics:
             what = 'a text' if p.text is not None else 'a colour'
             raise ValueError(f'{what} speaks through {p.metrics[0]!r}, which the weights switch off: give {p.metrics[0]} a weight above 0')
         shares.append({n: p.weight/wanted*w/sum(own.values()) for n, w in own.items()})
     return shares
 
-# %% ../nbs/07a_query.ipynb #5f036997
-def given_rows(query:Mapping[str, np.ndarray], # {metric: row}
+# %% ../nbs/07a_query.ipynb #f2867eec
+def check_count(name:str, # of the argument
+                value:object, # what was given
+               ) -> int: # 1 or more
+    "A number of images that somebody asks for; raises `ValueError` when it is none"
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1: raise ValueError(f'{name} must be a whole number from 1, not {value!r}')
+    return int(value)
+
+# %% ../nbs/07a_query.ipynb #488c19e8
+def given_rows(query:Mapping[str, np.ndarray], # {metric: (dim,)}
                features:list[Feature], # that are needed
-              ) -> dict[str, np.ndarray]: # {metric: (dim,)} of the right type; embeddings of unit length
-    "Check rows that somebody gives as a query; raises ValueError that names the metric"
+              ) -> dict[str, np.ndarray]: # {metric: (dim,)} of the feature's type; embeddings float32 of unit length
+    "Check rows that somebody gives as a query; raises `ValueError` that names the metric"
     rows = {}
     for f in features:
         if f.name not in query: raise ValueError(f'the query has no {f.name} row; give it, or leave {f.name} out of weights')
