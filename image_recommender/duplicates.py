@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ['KINDS', 'MEAN_DIFFERENCE', 'Limits', 'overlap', 'hash_pairs', 'embedding_pairs', 'Compared', 'compare_pairs', 'judge',
            'stars', 'check_kinds', 'find_duplicates', 'compare_libraries']
 
-# %% ../nbs/08_duplicates.ipynb #493b17b3
+# %% ../nbs/08_duplicates.ipynb #833c5d13
 @dataclass(frozen=True)
 class Limits:
     "How near two images must be, to be copies"
@@ -42,7 +42,7 @@ class Limits:
     burst: float = .5 # embedding distance of a burst
     similar: float = .3 # embedding distance of look-alikes
 
-KINDS = ('exact', 're-encoding', 'edit', 'burst', 'similar') # from the closest to the loosest
+KINDS: tuple[str, ...] = ('exact', 're-encoding', 'edit', 'burst', 'similar') # from the closest to the loosest
 
 # %% ../nbs/08_duplicates.ipynb #300e4aa8
 MEAN_DIFFERENCE = 12 # grey levels, of 256: what lies over each other must also be as bright, which the outlines of two shirts are not

@@ -21,7 +21,7 @@ from .progress import Progress
 __all__ = ['IndexReport', 'scan_folder', 'scan_paths', 'unmounted', 'known_content', 'claim_moved', 'store_known', 'is_changed',
            'store_batch', 'bring_up_to_date']
 
-# %% ../nbs/06a_indexing.ipynb #226505ee
+# %% ../nbs/06a_indexing.ipynb #603262c8
 @dataclass
 class IndexReport:
     "What a run of indexing did"
@@ -31,7 +31,7 @@ class IndexReport:
     moved: int = 0 # images whose files lie elsewhere now
     removed: int = 0 # images forgotten because their files are gone
     missing: int = 0 # images kept though their files are gone: their folder is there and empty, or a link leads nowhere, as when a disk is not connected
-    bad: int = 0 # files that could not be used, see `ImageRecommender.bad`
+    bad: int = 0 # of the files found, those that could not be used; see `ImageRecommender.bad`
     total: int = 0 # images that can be searched now
     beside: int = 0 # of these, how many wait beside the index for the next one to be built
     seconds: float = 0. # of the whole run
@@ -198,7 +198,7 @@ def store_batch(db:Database, # of the library
             if not bad.unread and (old := db.find(os.fsdecode(bad.path))) and old.id and is_changed(old, root): db.remove([old.id])
     return again
 
-# %% ../nbs/06a_indexing.ipynb #2650a053
+# %% ../nbs/06a_indexing.ipynb #4d98b589
 def bring_up_to_date(db:Database, # of the library
                      root:Path, # folder of the collection
                      extractor:Extractor, # with the features to compute; none: only metadata
@@ -230,4 +230,5 @@ def bring_up_to_date(db:Database, # of the library
         report.removed = len(deleted)
         scan.forget_bad(paths)
         for b in unlisted: db.add_bad(b)
-    report.bad, report.total = len(db.bad), db.count_complete(names) if names else len(db)
+    asked = lambda path: paths is None or any(path == p or p == '.' or path.startswith(f'{p}/') for p in paths)
+    report.bad, report.total = sum(asked(b.path) for b in db.bad), db.count_complete(names) if names else len(db)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 # %% auto #0
-__all__ = ['check_arrays', 'Library']
+__all__ = ['check_arrays', 'Library', 'inside']
 
 # %% ../nbs/07_library.ipynb #c29d1194
 def check_arrays(paths:list[str], # n paths
@@ -49,7 +49,7 @@ def check_arrays(paths:list[str], # n paths
         given['clip'] = a/np.maximum(np.linalg.norm(a, axis=1, keepdims=True), 1e-12)
     return given
 
-# %% ../nbs/07_library.ipynb #50a9a28c
+# %% ../nbs/07_library.ipynb #f4a00e6d
 class Library:
     "A folder of pictures and its store; `ImageRecommender` adds the questions"
     def __init__(self,
@@ -216,7 +216,7 @@ class Library:
                progress:bool=False, # show a bar
               ) -> IndexReport: # as of `index`; `found` counts only these paths
         "`index` for some paths only, without a walk over the whole folder; raises `ValueError` for a path outside of it, and what `index` raises"
-        start, paths = perf_counter(), [_inside(self.root, p) for p in paths]
+        start, paths = perf_counter(), [inside(self.root, p) for p in paths]
         self._open(create=True)
         with writing(self.store, 'update()'): return self._bring_up_to_date(start, paths=paths, progress=progress)
 
@@ -257,7 +257,7 @@ class Library:
         """Take in images now, without looking at the rest of the folder; also those that were removed from the library before.
         Raises `FileNotFoundError` for a file that is not there, `ValueError` for one outside of the folder, `BadImage` for bytes that are no picture"""
         images, db = list(images) if isinstance(images, (list, tuple)) else [images], self._open(create=True)
-        paths = [_inside(self.root, i if isinstance(i, (str, os.PathLike)) else _save_picture(i, self.root/folder, self.max_pixels)) for i in images]
+        paths = [inside(self.root, i if isinstance(i, (str, os.PathLike)) else _save_picture(i, self.root/folder, self.max_pixels)) for i in images]
         for p in paths:
             if not os.path.exists(self.root/p): raise FileNotFoundError(f'{display_name(self.root/p)} does not exist')
             db.unignore(p)
@@ -365,7 +365,7 @@ class Library:
         return {n: int(r[0]) if n == 'phash' else r.astype(np.float32) for n, r in rows.items()}
 
     def __repr__(self):
-        try: what = f'{len(self):,} images, {self._open().setting("model")}'
+        try: what = f'{len(self):,} images, {self._open().setting("model") or "given features"}'
         except StoreError: what = 'not indexed yet'
         return f'{type(self).__name__}({display_name(self.root)}: {what})'
 
@@ -452,8 +452,10 @@ def _known_calibration(generation:Generation|None, features:list[Feature]) -> Ca
     except (OSError, EOFError, ValueError, TypeError, KeyError, IndexError) as e: raise IndexDamaged(generation.folder/'background.npy', f'cannot be used ({e})') from e
     return calibration
 
-# %% ../nbs/07_library.ipynb #e08ee129
-def _inside(root:Path, path:str|os.PathLike) -> str:
+# %% ../nbs/07_library.ipynb #3837e24e
+def inside(root:Path, # folder of a collection
+           path:str|os.PathLike, # absolute, or relative to the current folder or to the root
+          ) -> str: # with forward slashes
     "A path relative to the root; raises ValueError when it lies elsewhere"
     path = Path(path)
     if not path.is_absolute() and not os.path.exists(path): path = root/path
