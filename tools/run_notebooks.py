@@ -3,7 +3,7 @@
     python tools/run_notebooks.py [NOTEBOOK...]            all of them when none is named
     python tools/run_notebooks.py --check [NOTEBOOK...]    change nothing; exit 1 and name the cells whose outputs differ from the stored ones
 """
-import argparse, base64, io, os, sys
+import argparse, base64, io, os, subprocess, sys
 from pathlib import Path
 from execnb.nbio import read_nb, write_nb
 from execnb.shell import CaptureShell
@@ -65,17 +65,15 @@ def main():
     parser.add_argument('notebooks', nargs='*', type=Path)
     parser.add_argument('--check', action='store_true', help='write nothing; exit 1 when outputs differ from the stored ones')
     args = parser.parse_args()
+    paths = [p.absolute() for p in args.notebooks] or sorted(Path(p).absolute() for p in nbglob(as_path=True))
+    if len(paths) > 1: # each in a process of its own: settings of Matplotlib, random states and caches would pass from one to the next
+        sys.exit(any([subprocess.run([sys.executable, __file__, *['--check']*args.check, path]).returncode for path in paths]))
     sys.path.insert(0, str(get_config().config_path))
-    changed = 0
-    for path in ([p.absolute() for p in args.notebooks] or sorted(Path(p).absolute() for p in nbglob(as_path=True))):
+    for path in paths:
         print('run', path.name, flush=True)
         nb = executed(path)
-        if args.check:
-            for cell in differences(read_nb(path), nb):
-                changed += 1
-                print(f'  another output: {cell}', flush=True)
-        else: write_nb(nb, path)
-    sys.exit(bool(changed))
+        if not args.check: write_nb(nb, path)
+        elif changed := list(differences(read_nb(path), nb)): sys.exit('\n'.join(f'  another output: {cell}' for cell in changed))
 
 
 if __name__ == '__main__': main()
