@@ -153,8 +153,8 @@ def test_function_is_documented_once(things):
     assert things.count('### weigh { #weigh .api }') == things.count('def weigh(') == 1
     assert 'def weigh(thing: str | None, *, scale: float = 1.5) -> float\n' in things
     assert '| <code>thing</code> | <code>str &#124;<wbr> None</code> |  | what to weigh, or `None` |' in things
-    assert r'| <code>scale</code> | <code>float</code> | <code>1.5</code> | grams \| a unit, `{x}` or &#123;y} |' in things
-    assert '| **Returns** | <code>float</code> |  | its weight |' in things
+    assert r'| <code>scale</code> | `float` | <code>1.5</code> | grams \| a unit, `{x}` or &#123;y} |' in things
+    assert '| **Returns** | `float` |  | its weight |' in things
     assert re.search(r'\[source\]\(https://github.com/someone/tiny/blob/main/tiny/things.py#L\d+\)', things)
     assert 'Weigh a [`Box`](things.md#box) or another thing' in things
 
@@ -164,8 +164,8 @@ def test_classes_are_documented_with_their_methods(things):
                     '#### Box.full { #box.full .api data-toc-label="full" }', '#### Box.empty { #box.empty .api data-toc-label="empty" }'): assert things.count(heading) == 1, heading
     assert 'class Box(lid: Lid = None)' in things and 'def fill(thing)' in things and 'property full -> bool' in things
     assert things.index('### Lid') < things.index('### Box')
-    assert '| <code>lid</code> | <code>Lid</code> | <code>None</code> | what closes it |' in things
-    assert '| <code>size</code> | <code>int</code> | <code>3</code> | in centimetres |' in things
+    assert '| <code>lid</code> | [`Lid`](things.md#lid) | <code>None</code> | what closes it |' in things
+    assert '| <code>size</code> | `int` | <code>3</code> | in centimetres |' in things
     assert '| <code>where</code> | <code>None</code> | goes there |' in things
 
 

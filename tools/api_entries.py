@@ -121,8 +121,9 @@ def parameter_table(params, returns, comments):
     "A Markdown table of the parameters, if any of them has a comment; without its empty columns"
     if not comments.keys() & {'return', *(p.name for p in params)}: return ''
     code = lambda s: f'<code>{escape(s, quote=False)}</code>'.replace('|', '&#124;<wbr>') if s else ''
-    rows = [(code(p.name), code(type_name(p.annotation)), code(default_name(p.default)), comments.get(p.name, '')) for p in params]
-    if 'return' in comments: rows.append(('**Returns**', code(returns), '', comments['return']))
+    kind = lambda s: f'`{s}`' if s.isidentifier() else code(s)  # in backticks a class becomes a link
+    rows = [(code(p.name), kind(type_name(p.annotation)), code(default_name(p.default)), comments.get(p.name, '')) for p in params]
+    if 'return' in comments: rows.append(('**Returns**', kind(returns), '', comments['return']))
     # Braces at the end of a cell would be taken for attributes of it
     rows = [(*row, re.sub(r'`[^`]*`|\{', lambda m: '&#123;' if m[0] == '{' else m[0], details)) for *row, details in rows]
     columns = [c for c in zip(('Parameter', 'Type', 'Default', 'Details'), *rows) if any(c[1:])]
