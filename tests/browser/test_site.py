@@ -52,8 +52,9 @@ def test_landing_page(page, site):
 
 def test_search_finds_similar(page, site):
     page.goto(site)
-    page.keyboard.press('/')
-    page.get_by_role('textbox', name='Search').fill('similar')
+    page.get_by_role('textbox', name='Search').click()
+    page.locator('.md-search-result__meta', has_text='Type to start searching').wait_for()  # the index is loaded
+    page.get_by_role('textbox', name='Search').press_sequentially('similar')
     first = page.locator('.md-search-result__link').first
     first.wait_for()
     first.click()
