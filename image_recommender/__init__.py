@@ -5,7 +5,7 @@ import lazy_loader
 
 # Lazy, so that `python -m image_recommender.index` does not find its module imported already.
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
-    'database': ['StoreError'],
+    'connection': ['StoreError'],
     'features': ['ColorHistogram', 'Feature', 'PHash'],
     'index': ['IndexDamaged'],
     'indexing': ['IndexReport'],
@@ -17,7 +17,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     'visualize': ['Match', 'Results']})
 
 if TYPE_CHECKING:
-    from .database import StoreError as StoreError
+    from .connection import StoreError as StoreError
     from .features import ColorHistogram as ColorHistogram, Feature as Feature, PHash as PHash
     from .index import IndexDamaged as IndexDamaged
     from .indexing import IndexReport as IndexReport

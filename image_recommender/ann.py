@@ -66,13 +66,13 @@ class Engine:
                    query:np.ndarray, # (dim,) unit vector
                    n:int, # how many
                   ) -> np.ndarray: # (n,) positions, nearest first; fewer only if there are fewer rows
-        "The nearest rows, as far as the effort finds them; here `NotImplementedError`"
+        "The nearest rows, as far as the effort finds them; every engine defines it"
         raise NotImplementedError
 
     def estimate(self,
                  queries:np.ndarray, # (q, dim) unit vectors
                 ) -> Callable: # start, stop -> (q, stop-start) float32 distances; the caller may overwrite them
-        "A function that guesses the distances of all rows of a range; `NotImplementedError` in engines that cannot (see `guesses`)"
+        "A function that guesses the distances of all rows of a range; defined by the engines that say so in `guesses`"
         raise NotImplementedError
 
     def __len__(self): return len(self.rows)

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
-from .database import Database, StoreError
+from .connection import StoreError
+from .database import Database
 from .index import IndexDamaged, current_generation, file_faults, file_sha256, read_manifest, remains, remove_old
 from .indexing import unmounted
 from .library import Library
@@ -45,14 +46,14 @@ class Checkup:
 
     @property
     def ok(self) -> bool:
-        "Nothing is wrong, or nothing any more"
-        return all(f.repaired for f in self.faults)
+        "Nothing is wrong, or nothing any more; a leftover only takes up room"
+        return all(f.repaired or f.kind == 'leftover' for f in self.faults)
 
     def __str__(self):
         how = f'every byte was read, {self.bytes_read/1e6:,.1f} MB of originals' if self.read_data else 'by sizes and dates; read_data=True reads every byte'
-        if not self.faults: return f'{self.images:,} images: all is as it was stored ({how})'
         kinds = Counter(f.kind for f in self.faults)
-        lines = [f'{self.images:,} images, {len(self.faults):,} fault{"s"*(len(self.faults) > 1)} ({how})']
+        n = len(self.faults) - kinds['leftover']
+        lines = [f'{self.images:,} images' + (f', {n:,} fault{"s"*(n > 1)}' if n else ': all is as it was stored') + f' ({how})']
         for kind, n in kinds.items():
             lines += [f'  {f}' for f in self.faults if f.kind == kind][:10] + [f'  and {n-10:,} more of the kind: {kind}']*(n > 10)
         return '\n'.join(lines)

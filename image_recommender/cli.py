@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated
 import typer
 import yaml
-from .database import StoreError
+from .connection import StoreError
 from .filters import parse_where
 from .loader import BadImage, display_name
 from .library import inside

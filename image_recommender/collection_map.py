@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import anywidget
 import numpy as np
 from PIL import ImageOps
-from .database import StoreError
+from .connection import StoreError
 from .evaluate import read_labels
 from .filters import allowed_ids, image_ids
 from .library import Library

@@ -16,7 +16,7 @@ import anywidget, traitlets
 import ipywidgets as widgets
 import numpy as np
 from IPython.display import HTML, display
-from .database import StoreError
+from .connection import StoreError
 from .exploration import Exploration, Part, State
 from .explain import one_in
 from .loader import BadImage, display_name, is_url

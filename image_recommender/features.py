@@ -54,7 +54,7 @@ class Feature:
                  query:np.ndarray, # (dim,)
                  rows:np.ndarray, # (n, dim)
                 ) -> np.ndarray: # (n,) float32, 0 or more
-        "Distance of one row to many; a metric of your own that lacks it raises NotImplementedError"
+        "Distance of one row to many; every metric defines it"
         raise NotImplementedError(f'{type(self).__name__} must define distance(query, rows)')
 
     def row_terms(self,

@@ -11,7 +11,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 import numpy as np
 from .ann import ENGINES, Engine, build_engine, check_engine, new_array, open_engine
-from .database import Database, StoreError
+from .connection import StoreError
+from .database import Database
 from .features import Feature
 from .loader import display_name
 from .lock import Held, remove_unheld

@@ -12,7 +12,8 @@ from pathlib import Path
 from time import perf_counter
 import numpy as np
 from fastcore.basics import chunked
-from .database import Database, ImageRecord, Scan, StoreError
+from .connection import StoreError
+from .database import Database, ImageRecord, Scan
 from .extract import Batch, Extractor, Known
 from .loader import BadImage, display_name, find_images, image_extensions, mtime_of
 from .progress import Progress

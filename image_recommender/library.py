@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 from fastcore.basics import chunked
 from .ann import ENGINES, check_engine
-from .database import Database, ImageRecord, StoreError, leads_out
+from .connection import StoreError
+from .database import Database, ImageRecord, leads_out
 from .embedding import RUNTIMES, Embedder, make_embedder, onnx_installed
 from .extract import Extractor
 from .features import ColorHistogram, Feature, PHash

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from filelock import FileLock, Timeout
-from .database import StoreError
+from .connection import StoreError
 from .loader import display_name
 
 # %% auto #0

@@ -14,7 +14,7 @@ import numpy as np
 from fastcore.basics import chunked
 from .ann import nearest, one_blas_thread
 from .check import Checkup, check_library
-from .database import StoreError
+from .connection import StoreError
 from .duplicates import KINDS, Limits, compare_libraries, find_duplicates
 from .embedding import Embedder, text_scale
 from .evaluate import Evaluation

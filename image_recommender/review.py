@@ -13,7 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 import anywidget
-from .database import StoreError
+from .connection import StoreError
 from .loader import BadImage, as_image, display_name
 from .pictures import encoded, small_jpegs, text_tile
 from .tidy import Copy, Duplicates, Group, Plan, _free, groups_html

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 import numpy as np
-from .database import StoreError
+from .connection import StoreError
 from .evaluate import read_labels
 from .fusion import evidence
 from .library import Library

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from time import monotonic
 from typing import Any
-from .database import StoreError
+from .connection import StoreError
 from .loader import display_name
 from .lock import StoreBusy
 from .recommender import ImageRecommender

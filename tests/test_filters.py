@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 from image_recommender import ImageRecommender, Library
-from image_recommender.database import SCHEMA_VERSION, Database, ImageRecord
+from image_recommender.connection import SCHEMA_VERSION
+from image_recommender.database import Database, ImageRecord
 from image_recommender.filters import allowed_ids
 
 

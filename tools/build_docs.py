@@ -54,7 +54,7 @@ def navigation(pages):
 def without_markup(page):
     "The Markdown of a page without front matter, HTML outputs and the link to its notebook"
     page = re.sub(r'\A---\n.*?\n---\n|^<div class="nb-html">\n.*?\n</div>$|^<script.*?</script>$', '', page, flags=re.S | re.M)
-    return re.sub(r'^<p class="nb-origin".*\n|\s*\{[^{}\n]*\}(?=\n)', '', page, flags=re.M).strip()
+    return re.sub(r'^<p class="nb-origin".*\n|\s*\{ ?(?:[.#]|width=)[^{}\n]*\}(?=\n)', '', page, flags=re.M).strip()
 
 
 def llms(pages, nav):

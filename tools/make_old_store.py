@@ -39,7 +39,7 @@ def answers(rec):
 if __name__ == '__main__':
     import image_recommender
     from image_recommender import ImageRecommender
-    from image_recommender.database import SCHEMA_VERSION
+    from image_recommender.connection import SCHEMA_VERSION
     from image_recommender.index import FORMAT
     with tempfile.TemporaryDirectory() as tmp:
         root = Path(tmp)/'photos'

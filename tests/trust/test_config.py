@@ -8,7 +8,7 @@ from hypothesis import given, settings, strategies as st
 import image_recommender
 from image_recommender import Library, cli
 from image_recommender.cli import CONFIG_KEYS, load_config
-from image_recommender.database import StoreError
+from image_recommender.connection import StoreError
 
 more_often = settings(max_examples=2*settings.default.max_examples)
 

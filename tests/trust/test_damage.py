@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from image_recommender import ann as ann_module
 from image_recommender import index as index_module
-from image_recommender.database import StoreError
+from image_recommender.connection import StoreError
 from image_recommender.features import ColorHistogram, PHash
 from image_recommender.index import Generation, current_generation, refresh_generation
 from image_recommender.library import Library

@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 from image_recommender import ImageRecommender
 from image_recommender import index as index_module
-from image_recommender.database import Database, ImageRecord, StoreError
+from image_recommender.connection import StoreError
+from image_recommender.database import Database, ImageRecord
 from image_recommender.index import IndexDamaged
 from image_recommender.taste import named_weights
 

@@ -9,7 +9,7 @@ from hypothesis import assume, event, given, settings, strategies as st
 from PIL import Image
 import image_recommender
 from image_recommender import ImageRecommender
-from image_recommender.database import StoreError
+from image_recommender.connection import StoreError
 from image_recommender.filters import parse_where
 from image_recommender.loader import BadImage
 from image_recommender.query import Ask

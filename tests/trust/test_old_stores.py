@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from image_recommender import ImageRecommender
 from image_recommender import database as database_module
-from image_recommender.database import SCHEMA_VERSION, Database, StoreError
+from image_recommender.connection import SCHEMA_VERSION, StoreError
+from image_recommender.database import Database
 from image_recommender.index import FORMAT, current_generation
 
 STORES = sorted((Path(__file__).parent/'stores').glob('*.zip'))
