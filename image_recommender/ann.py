@@ -22,7 +22,7 @@ __all__ = ['STRETCH', 'SEED', 'BITS', 'ENGINES', 'EXACT_LIMIT', 'Engine', 'neare
            'AnnoyEngine', 'random_rotation', 'hamming', 'new_array', 'BinaryEngine', 'FaissEngine', 'one_blas_thread',
            'exact_top', 'tune', 'build_engine', 'check_engine', 'open_engine']
 
-# %% ../nbs/03b_ann.ipynb #e1c5cf51
+# %% ../nbs/03b_ann.ipynb #6b86acd8
 class Engine:
     "Nearest neighbours among unit vectors, by cosine distance 1 - x·y; the base class of all engines"
     name: str = '' # what `ann=` calls it
@@ -66,13 +66,13 @@ class Engine:
                    query:np.ndarray, # (dim,) unit vector
                    n:int, # how many
                   ) -> np.ndarray: # (n,) positions, nearest first; fewer only if there are fewer rows
-        "The nearest rows, as far as the effort finds them; every engine defines it"
+        "The nearest rows, as far as the effort finds them; `NotImplementedError` in an engine that does not define it"
         raise NotImplementedError
 
     def estimate(self,
                  queries:np.ndarray, # (q, dim) unit vectors
                 ) -> Callable: # start, stop -> (q, stop-start) float32 distances; the caller may overwrite them
-        "A function that guesses the distances of all rows of a range; defined by the engines that say so in `guesses`"
+        "A function that guesses the distances of all rows of a range; `NotImplementedError` in engines that do not (see `guesses`)"
         raise NotImplementedError
 
     def __len__(self): return len(self.rows)

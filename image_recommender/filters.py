@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from image_recommender.library import Library
 
 # %% auto #0
-__all__ = ['PROPERTIES', 'path_regex', 'Property', 'Table', 'image_ids', 'join_table', 'column_mask', 'allowed_ids',
-           'parse_condition', 'parse_where']
+__all__ = ['PROPERTIES', 'path_regex', 'Property', 'texts_asked', 'numbers_asked', 'Table', 'image_ids', 'join_table',
+           'column_mask', 'allowed_ids', 'read_conditions', 'parse_condition', 'parse_where']
 
 # %% ../nbs/06c_filters.ipynb #5888b57f
 _WILDCARDS = {'**/': '(?:.*/)?', '**': '.*', '*': '[^/]*', '?': '[^/]'}
@@ -141,7 +141,7 @@ PROPERTIES = {
     'id': Property('id', _compare_number, "(1, 100)")}
 _PATHS = {'path': "'holiday/*'", 'name': "'IMG_*'", 'folder': "'holiday'", 'suffix': "'.jpg'"}
 
-# %% ../nbs/06c_filters.ipynb #d9eea41f
+# %% ../nbs/06c_filters.ipynb #deb410db
 _FORMATS = {'JPG': 'JPEG', 'TIF': 'TIFF', 'HEIC': 'HEIF'} # what people call them, and what Pillow does
 _SOME = 500 # SQLite's limit is about 1,000
 
@@ -155,22 +155,35 @@ def _texts(value) -> tuple[bool, list[str]]: # True if none of them must match
 def _unordered(value):
     if isinstance(value, str) and value[:1] in ('<', '>'): raise ValueError('texts have no order, they are equal or not (!=)')
 
+def texts_asked(key:str, # 'path', 'name', 'folder', 'suffix' or 'format'
+                value:Any, # what is asked of it
+               ) -> tuple[bool, list[str]]: # True if none of them must match; patterns, or names of formats as Pillow has them
+    "What is asked of a path or format; raises `ValueError` when that cannot be asked"
+    unwanted, texts = _texts(value)
+    if key != 'format': return unwanted, texts
+    if len(texts) > _SOME: raise ValueError(f'{len(texts):,} values are too many')
+    if texts: _unordered(value)
+    return unwanted, [_FORMATS.get(t.upper(), t.upper()) for t in texts]
+
+def numbers_asked(key:str, # of `PROPERTIES`
+                  value:Any, # what is asked of it
+                 ) -> list[list[tuple[str, float]]]: # any of these lists of (operator, number), of which all hold
+    "What is asked of a number; raises `ValueError` when that cannot be asked"
+    alternatives = _alternatives(value, PROPERTIES[key].meaning)
+    if len(alternatives) > _SOME: raise ValueError(f'{len(alternatives):,} values are too many; give the paths or ids that you mean as where=')
+    return alternatives
+
 def _condition(key:str, value) -> tuple[str, list]:
     "SQL for what is asked of a property, and its arguments"
     if key in _PATHS or key == 'format':
-        unwanted, texts = _texts(value)
-        if len(texts) > _SOME and key == 'format': raise ValueError(f'{len(texts):,} values are too many')
+        unwanted, texts = texts_asked(key, value)
         if not texts: return '0', []
         if key == 'format':
-            _unordered(value)
-            texts = [_FORMATS.get(t.upper(), t.upper()) for t in texts]
             return f"nullif(upper(format),'') {'NOT ' if unwanted else ''}IN ({','.join('?'*len(texts))})", texts
         regex, rough = '|'.join(path_regex(t, key) for t in texts), [_like(t) for t in texts]
         if unwanted or len(texts) > 5: return f"path {'NOT ' if unwanted else ''}REGEXP ?", [os.fsencode(regex)]
         return '(' + ' OR '.join(["CAST(path AS TEXT) LIKE ? ESCAPE '\\'"]*len(rough)) + ') AND path REGEXP ?', [*rough, os.fsencode(regex)]
-    p = PROPERTIES[key]
-    alternatives = _alternatives(value, p.meaning)
-    if len(alternatives) > _SOME: raise ValueError(f'{len(alternatives):,} values are too many; give the paths or ids that you mean as where=')
+    p, alternatives = PROPERTIES[key], numbers_asked(key, value)
     sql = ' OR '.join(' AND '.join(f'{p.sql} {op} ?' for op, _ in a) for a in alternatives)
     return f'({sql})' if sql else '0', [n for a in alternatives for _, n in a]
 
@@ -272,7 +285,7 @@ def _text_mask(column, value):
     column = column.astype(object)
     return column.isin([u for u in column.dropna().unique() if wanted.fullmatch(str(u))]).to_numpy() != unwanted
 
-# %% ../nbs/06c_filters.ipynb #d33b3eb7
+# %% ../nbs/06c_filters.ipynb #621bad60
 def allowed_ids(library:Library, # that holds the images
                 where:str|os.PathLike|Mapping[str, Any]|Iterable|Callable[[ImageRecord], bool]|None, # pattern of paths; {property or column: what is asked of it}; paths or ids; function; None: all
                ) -> np.ndarray: # (n,) int64, ascending
@@ -290,8 +303,12 @@ def _columns(library) -> dict[str, list]:
             for n in (c, f'{t.name}.{c}'): names.setdefault(n, []).append((t, c))
     return names
 
-def _by_conditions(library, where):
-    columns, sql, args, own_ids = _columns(library), [], [], []
+def read_conditions(library:Library, # that holds the images
+                    where:Mapping[str, Any], # {property or column: what is asked of it}
+                    translate:Callable[[str, Any], Any], # from a property and what is asked of it to a condition of some database
+                   ) -> tuple[list, list[np.ndarray]]: # conditions that translate gave; for each column of a table, ids (n,) int64 of images that satisfy it
+    "A filter, taken apart; raises `ValueError` that says what is wrong with it"
+    columns, conditions, own_ids = _columns(library), [], []
     known = [*_PATHS, 'format', *PROPERTIES, *columns]
     for key, value in where.items():
         if key not in known:
@@ -301,20 +318,21 @@ def _by_conditions(library, where):
         example = _PATHS.get(key) or (PROPERTIES[key].example if key in PROPERTIES else "['JPEG', 'PNG']") if own else ''
         if not own and len(columns[key]) > 1: raise ValueError(f'where: {key!r} is in several tables; write {" or ".join(f"{t.name}.{c}" for t, c in columns[key])}')
         try:
-            if own:
-                condition, values = _condition(key, value)
-                sql.append(condition)
-                args += values
+            if own: conditions.append(translate(key, value))
             else:
                 table, column = columns[key][0]
                 own_ids.append(_table_ids(library, table)[column_mask(table.frame[column], value)])
         except (ValueError, ArithmeticError) as e: raise ValueError(f'where {key}={value!r}: {e}' + (f'; for example {example}' if example else '')) from None
-    if sql or not own_ids: own_ids.append(library.db.ids_where(' AND '.join(sql) or '1', args))
+    return conditions, own_ids
+
+def _by_conditions(library, where):
+    conditions, own_ids = read_conditions(library, where, _condition)
+    if conditions or not own_ids: own_ids.append(library.db.ids_where(' AND '.join(sql for sql, _ in conditions) or '1', [a for _, args in conditions for a in args]))
     ids = min(own_ids, key=len)
     for other in own_ids: ids = ids[np.isin(ids, other)]
     return np.sort(ids[ids > 0])
 
-# %% ../nbs/06c_filters.ipynb #45a2a1bd
+# %% ../nbs/06c_filters.ipynb #672b4c47
 def _not_a_condition(library, pattern:str) -> str:
     "The pattern; raises ValueError when it is a condition that was meant for a mapping"
     found = re.match(r'\s*(\w+)\s*([<>=!]{1,2}.+)', pattern)
@@ -334,7 +352,7 @@ def _chosen(library, items):
     if all(isinstance(i, (str, os.PathLike)) for i in items): ids = image_ids(library, items)
     elif all(isinstance(i, numbers.Integral) and not isinstance(i, (bool, np.bool_)) for i in items):
         ids = np.array([i if 0 < i < 2**63 else 0 for i in items], np.int64)
-        ids[~np.isin(ids, library.db.ids_where())] = 0
+        ids[~np.isin(ids, library.db.known(ids))] = 0
     else: raise ValueError('where: a list must hold paths, or ids')
     _check_found(ids, items, 'paths' if isinstance(items[0], (str, os.PathLike)) else 'ids')
     return np.unique(ids[ids > 0])

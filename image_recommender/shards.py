@@ -178,7 +178,7 @@ class Place:
             for name in names:
                 if fs.exists(self.path(name)): fs.rm(self.path(name), recursive=True)
 
-# %% ../nbs/13c_shards.ipynb #9f49d877
+# %% ../nbs/13c_shards.ipynb #23de0ef7
 @dataclass
 class Shards(Place):
     "A folder of features in Parquet files, each with a marker that was written last"
@@ -280,7 +280,7 @@ class Shards(Place):
 
     def clear(self):
         "Delete what was written here; the folder too, if nothing else is in it"
-        self.remove('job.json', 'shards', 'plan') # in this order: without job.json nothing counts
+        self.remove('job.json', 'shards', 'plan', 'calibration.json') # in this order: without job.json nothing counts
         if not self.list(): self.remove('')
         self.__dict__.pop('job', None)
 
