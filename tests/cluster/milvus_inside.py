@@ -138,7 +138,7 @@ def rows(n, seed=0):
     clip = rng.standard_normal((n, 8)).astype('float32')
     return dict(clip=(clip/np.linalg.norm(clip, axis=1, keepdims=True)).astype('float16'), color=rng.random((n, 24), 'float32'), phash=rng.integers(0, 2**63, (n, 1)).astype('uint64'))
 def declare(db):
-    for n, dtype, dim in (('clip', 'float16', 8), ('color', 'float32', 24), ('phash', 'uint64', 1)): db.declare_feature(n, dtype, dim, f'{n} 1')
+    for n, dtype, dim, signature in (('clip', 'float16', 8, 'given'), ('color', 'float32', 24, 'rgb-histogram-8'), ('phash', 'uint64', 1, 'imagehash-phash-64')): db.declare_feature(n, dtype, dim, signature)
 
 def test_contract_settings(store):
     assert store.setting('model') is None and store.setting('model', 'x') == 'x'
@@ -150,8 +150,8 @@ def test_contract_features(store):
     assert store.declared('clip') is None and store.count_complete(['clip']) == 0 and len(store) == 0
     declare(store)
     declare(store)
-    assert store.declared('color') == dict(dtype='float32', dim=24, signature='color 1')
-    with pytest.raises(StoreError, match='clip'): store.declare_feature('clip', 'float16', 9, 'clip 1')
+    assert store.declared('color') == dict(dtype='float32', dim=24, signature='rgb-histogram-8')
+    with pytest.raises(StoreError, match='clip'): store.declare_feature('clip', 'float16', 9, 'given')
     with pytest.raises(StoreError, match='clip 2'): store.declare_feature('clip', 'float16', 8, 'clip 2')
 
 def test_contract_images(store):
@@ -203,10 +203,10 @@ def fill(server, name, n=6):
 
 def test_half_an_image_is_never_shown(server):
     store, ids = fill(server, 'half')
-    store._call('delete', 'half_color', filter=f'id in [{ids[0]}]') # its colours are gone
-    row = dict(store._query('half_phash', f'id == {ids[1]}', ['*'])[0], sha256='ff'*32) # its hash is that of another content
-    store._call('upsert', 'half_phash', [dict(row, vector=rows(1)['phash'][0].tobytes())])
-    store._call('delete', 'half_clip', filter=f'id in [{ids[2]}]') # deleted first
+    store._write('delete', 'color', filter=f'id in [{ids[0]}]') # its colours are gone
+    row = dict(store._query('phash', f'id == {ids[1]}', ['*'])[0], sha256='ff'*32) # its hash is that of another content
+    store._write('upsert', 'phash', data=[dict(row, vector=rows(1)['phash'][0].tobytes())])
+    store._write('delete', 'clip', filter=f'id in [{ids[2]}]') # deleted first
     assert set(store.rows(ids)) == set(ids[3:])
     rec = ImageRecommender('.', store=server.url('half'), model='efficientnet-lite0')
     found = rec.similar(dict(zip(['clip', 'color', 'phash'], (rows(6)[n][0] for n in ('clip', 'color', 'phash')))), k=6)
@@ -216,7 +216,7 @@ def test_half_an_image_is_never_shown(server):
 
 def test_other_collections(server, photos, features):
     store, _ = fill(server, 'other')
-    with pytest.raises(StoreError, match='clip 1'): ImageRecommender(photos, store=server.url('other'), model='efficientnet-lite0').import_features(features)
+    with pytest.raises(StoreError, match='features of given'): ImageRecommender(photos, store=server.url('other'), model='efficientnet-lite0').import_features(features)
     with pytest.raises(StoreError, match='given to it|another|not with|holds embeddings|built with'): ImageRecommender(photos, store=server.url('other'), model='efficientnet-lite0').similar(sorted(photos.rglob('*.png'))[0])
     store._client.create_collection('foreign_clip', dimension=8)
     with pytest.raises(StoreError, match='foreign_clip was not made by this library'): declare(MilvusStore(server.url('foreign')))
