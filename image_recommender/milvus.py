@@ -104,7 +104,7 @@ def from_vector(name:str, # of a metric
     if METRICS[name] == 'HAMMING': return np.frombuffer(b''.join(vector) if isinstance(vector, list) else bytes(vector), np.uint64)
     return np.asarray(vector, np.float32).astype(dtype)
 
-# %% ../nbs/13a_milvus.ipynb #d9e3c671
+# %% ../nbs/13a_milvus.ipynb #2e4eca81
 _AWAY = re.compile(r'unavailable|fail(ed)? connecting|connection|deadline|timed? ?out|not ready|not healthy|no available|service resource|channel', re.IGNORECASE)
 
 class MilvusStore:
@@ -194,7 +194,13 @@ class MilvusStore:
 
     def _read(self, method, what, **kwargs):
         "Ask a collection: the first time, and after a write, for what is there now; else for what was there a moment ago, which is faster"
-        answer = self._call(method, self._name(what), **{'consistency_level': 'Bounded' if what in self._seen else 'Strong', **kwargs})
+        kwargs = {'consistency_level': 'Bounded' if what in self._seen else 'Strong', **kwargs}
+        if not self._has(what): raise StoreError(f'{self.path}: the collection {self._name(what)} is not there any more')
+        try: answer = self._call(method, self._name(what), **kwargs)
+        except StoreError as e: # released by somebody
+            if 'not loaded' not in str(e): raise
+            self._call('load_collection', self._name(what))
+            answer = self._call(method, self._name(what), **kwargs)
         self._seen.add(what)
         return answer
 

@@ -110,7 +110,7 @@ class LocalRunner:
         "Compute shards"
         yield from map(Worker(work), names)
 
-# %% ../nbs/13d_runners.ipynb #e91ecdc9
+# %% ../nbs/13d_runners.ipynb #4d0c79b1
 @dataclass
 class RayRunner:
     "Computes shards on a Ray cluster, by Ray Data"
@@ -130,7 +130,7 @@ class RayRunner:
             work:Work, # what is to be done
             names:list[str], # shards
            ) -> Iterator[Done]: # one for each, as they are done
-        "Compute shards; raises `ConnectionError` when there is no such cluster, `RuntimeError` when it has no room, ImportError without Ray"
+        "Compute shards; raises `ConnectionError` when there is no such cluster, `ValueError` when it has no room, ImportError without Ray"
         if not names: return
         ray, ours = self._connect()
         try:
@@ -165,7 +165,7 @@ class RayRunner:
         room = int((there.get('CPU', 0)-1)//self.cpus)
         if self.gpus: room = min(room, int(there.get('GPU', 0)//self.gpus))
         if room < 1:
-            raise RuntimeError(f'the Ray cluster has {there.get("CPU", 0):g} processors and {there.get("GPU", 0):g} GPUs: too few for a worker of {self.cpus:g} and {self.gpus:g} '
+            raise ValueError(f'the Ray cluster has {there.get("CPU", 0):g} processors and {there.get("GPU", 0):g} GPUs: too few for a worker of {self.cpus:g} and {self.gpus:g} '
                                'beside the one processor that Ray itself needs. Ask for less with cpus= and gpus=, or add machines.')
         return min(room, self.workers or room)
 

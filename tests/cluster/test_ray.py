@@ -92,8 +92,8 @@ def test_object_storage_and_a_shard_that_cannot_be_written(ray_cluster, photos, 
 
 def test_no_room_no_cluster_no_folder(ray_cluster, photos, tmp_path):
     rec = ImageRecommender(photos, store=tmp_path/'store', model='efficientnet-lite0')
-    with pytest.raises(RuntimeError, match='too few for a worker of 2 and 0'): rec.index(progress=False, runner=RayRunner(ray_cluster.address, cpus=2))
-    with pytest.raises(RuntimeError, match='0 GPUs'): rec.index(progress=False, runner=RayRunner(ray_cluster.address, cpus=1, gpus=1))
+    with pytest.raises(ValueError, match='too few for a worker of 2 and 0'): rec.index(progress=False, runner=RayRunner(ray_cluster.address, cpus=2))
+    with pytest.raises(ValueError, match='0 GPUs'): rec.index(progress=False, runner=RayRunner(ray_cluster.address, cpus=1, gpus=1))
     with pytest.raises(ConnectionError, match='127.0.0.1:1'): rec.index(progress=False, runner=RayRunner('127.0.0.1:1'))
     with pytest.raises(ValueError, match='spark'): rec.index(progress=False, runner='spark')
     assert rec.index(progress=False).added == N # here
