@@ -14,6 +14,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     'lock': ['StoreBusy'],
     'query': ['Ask'],
     'recommender': ['ImageRecommender'],
+    'runners': ['RayRunner', 'extract_features'],
     'visualize': ['Match', 'Results']})
 
 if TYPE_CHECKING:
@@ -26,4 +27,5 @@ if TYPE_CHECKING:
     from .lock import StoreBusy as StoreBusy
     from .query import Ask as Ask
     from .recommender import ImageRecommender as ImageRecommender
+    from .runners import RayRunner as RayRunner, extract_features as extract_features
     from .visualize import Match as Match, Results as Results

@@ -175,15 +175,15 @@ def processors() -> int: # 1 or more
     "How many processors this process may use"
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
-# %% ../nbs/03a_extract.ipynb #3c9342fa
+# %% ../nbs/03a_extract.ipynb #caef8ca3
 class Unread(Protocol):
     "A picture that is not read yet, wherever it lies"
     @property
     def path(self) -> str:
         "What it is called; as a relative path with forward slashes"
 
-    def read(self) -> tuple[bytes, int]:
-        "Content, and modification time in nanoseconds since the epoch; called in a worker thread; raises `BadImage`"
+    def read(self) -> tuple[bytes, int]: # content, modification time in nanoseconds since the epoch
+        "Read it, in a worker thread; raises `BadImage`"
 
 # %% ../nbs/03a_extract.ipynb #2a21bbc5
 class Extractor:

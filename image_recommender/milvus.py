@@ -104,7 +104,7 @@ def from_vector(name:str, # of a metric
     if METRICS[name] == 'HAMMING': return np.frombuffer(b''.join(vector) if isinstance(vector, list) else bytes(vector), np.uint64)
     return np.asarray(vector, np.float32).astype(dtype)
 
-# %% ../nbs/13a_milvus.ipynb #2e4eca81
+# %% ../nbs/13a_milvus.ipynb #aaa782e8
 _AWAY = re.compile(r'unavailable|fail(ed)? connecting|connection|deadline|timed? ?out|not ready|not healthy|no available|service resource|channel', re.IGNORECASE)
 
 class MilvusStore:
@@ -232,7 +232,7 @@ class MilvusStore:
                 key:str, # as for `Database.setting`
                 default:Any=None, # for a key that was never set
                ) -> Any: # what was set
-        "A setting"
+        "A setting; raises `StoreError` when it is not what was written"
         if not self._has('settings'): return default
         if not (rows := self._query('settings', f'key == {json.dumps(key)}', ['value'])): return default
         value = rows[0]['value']
@@ -470,7 +470,7 @@ class MilvusStore:
         found = self._read('search', name, data=[to_vector(name, r) for r in rows], limit=n, filter=expr, anns_field='vector', search_params=dict(metric_type=METRICS[name], params=params))
         return [np.array([hit['id'] for hit in hits], np.int64) for hits in found]
 
-# %% ../nbs/13a_milvus.ipynb #89dde41c
+# %% ../nbs/13a_milvus.ipynb #0c1bd526
 _FIELDS = {k: k if k in ('taken', 'id') else f'f_{k}' for k in ('width', 'height', 'megapixels', 'aspect', 'size', 'taken', 'modified', 'id')}
 SOME = 2000 # images that are scored without a search; ids that a condition names
 
@@ -496,7 +496,7 @@ class Selection:
 
     def keep(self,
              ids:np.ndarray, # (n,) int64 of images that satisfy `expr`
-            ) -> np.ndarray: # those that are meant
+            ) -> np.ndarray: # (up to n,) those that are meant
         "Apply what Milvus cannot"
         if self.ids is not None: ids = ids[np.isin(ids, self.ids)]
         if not self.check or not len(ids): return ids

@@ -88,7 +88,7 @@ def _rows(table, name, spec, good) -> np.ndarray: # (good.sum(), dim)
     if len(values) != good.sum()*spec['dim'] or values.null_count: raise ValueError(f'the column {name!r} has not {spec["dim"]} values for each image')
     return values.to_numpy(zero_copy_only=False).astype(spec['dtype'], copy=False).reshape(-1, spec['dim'])
 
-# %% ../nbs/13c_shards.ipynb #8eef0aa8
+# %% ../nbs/13c_shards.ipynb #b1a76cd3
 _REFUSED = re.compile(r'credential|denied|forbidden|unauthori[sz]ed|\b40[13]\b', re.IGNORECASE)
 
 @dataclass
@@ -145,11 +145,13 @@ class Place:
     def write(self,
               name:str, # relative
               data:bytes, # content
-             ):
+             ) -> None:
         "Write a file, whole or not at all; raises StoreError when that cannot be"
         with self._in_words() as fs:
             path = self.path(name)
-            if not self.is_local: return fs.pipe_file(path, data)
+            if not self.is_local:
+                fs.pipe_file(path, data)
+                return
             os.makedirs(os.path.dirname(path), exist_ok=True)
             beside = f'{path}.{uuid.uuid4().hex[:8]}.part'
             try:

@@ -22,7 +22,7 @@ if TYPE_CHECKING: from image_recommender.library import Library
 # %% auto #0
 __all__ = ['Given', 'open_features', 'import_features', 'export_features']
 
-# %% ../nbs/13e_transfer.ipynb #5ac21e30
+# %% ../nbs/13e_transfer.ipynb #9201b876
 @dataclass
 class Given:
     "Features from elsewhere, ready to be read"
@@ -33,8 +33,8 @@ class Given:
     read: Callable[[Any], Iterator[Batch]] = field(repr=False) # a part's batches
     calibration: Calibration|None = None # of the library that they are from, if any
 
-    def batches(self) -> Iterator[Batch]:
-        "All of them, one after the other"
+    def batches(self) -> Iterator[Batch]: # of all parts
+        "All features, one part after the other"
         for part in self.parts: yield from self.read(part)
 
 def open_features(where:str|os.PathLike, # folder or URL

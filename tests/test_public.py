@@ -15,9 +15,9 @@ def bare(member):
 
 
 def members(cls):
-    "Public methods and properties in the body of `cls`, and `__init__`; a dataclass writes its own"
+    "Public methods and properties in the body of `cls`, and `__init__`; a dataclass writes its own, a protocol has none"
     return {k: v for k, v in vars(cls).items() if inspect.isfunction(bare(v)) and
-            (k[0] != '_' or k == '__init__' and not hasattr(cls, '__dataclass_fields__'))}
+            (k[0] != '_' or k == '__init__' and not hasattr(cls, '__dataclass_fields__') and not getattr(cls, '_is_protocol', False))}
 
 
 def inherited(cls, name):
@@ -97,7 +97,7 @@ def test_faults_are_found():
 
 
 USERS_NEED = {'ImageRecommender', 'Library', 'Ask', 'Results', 'Match', 'IndexReport', 'Feature', 'ColorHistogram', 'PHash',
-              'BadImage', 'StoreError', 'StoreBusy', 'IndexDamaged'}
+              'BadImage', 'StoreError', 'StoreBusy', 'IndexDamaged', 'RayRunner', 'extract_features'}
 
 def test_top_level_names():
     "What is imported from the package itself: these, known to editors and type checkers too, and nothing besides"
