@@ -180,7 +180,7 @@ class Place:
             for name in names:
                 if fs.exists(self.path(name)): fs.rm(self.path(name), recursive=True)
 
-# %% ../nbs/13c_shards.ipynb #23de0ef7
+# %% ../nbs/13c_shards.ipynb #fdd9d86f
 @dataclass
 class Shards(Place):
     "A folder of features in Parquet files, each with a marker that was written last"
@@ -239,8 +239,8 @@ class Shards(Place):
     @property
     def done(self) -> set[str]:
         "Names of the shards that are complete, as far as a listing tells"
-        found = self.list('shards')
-        return {n.removesuffix('.done') for n in found if n.endswith('.done') and n.replace('.done', '.parquet') in found}
+        shards, marked = self.list('shards'), self.list('done')
+        return {n.removesuffix('.json') for n in marked if n.endswith('.json') and n.replace('.json', '.parquet') in shards}
 
     @property
     def missing(self) -> list[str]:
@@ -260,7 +260,7 @@ class Shards(Place):
         bad = sum(s != 'ok' for s in table.column('status').to_pylist())
         said = dict(images=table.num_rows-bad, bad=bad, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
         self.write(f'shards/{name}.parquet', data)
-        self.write(f'shards/{name}.done', json.dumps(said).encode())
+        self.write(f'done/{name}.json', json.dumps(said).encode())
         return said
 
     def batches(self,
@@ -271,10 +271,10 @@ class Shards(Place):
         file = f'{self.where}/shards/{name}.parquet'
         cure = f'Delete {display_name(file)}; the same run then computes it again.'
         try:
-            data, said = self.read(f'shards/{name}.parquet'), json.loads(self.read(f'shards/{name}.done'))
+            data, said = self.read(f'shards/{name}.parquet'), json.loads(self.read(f'done/{name}.json'))
             length, digest = int(said['bytes']), said['sha256']
-        except FileNotFoundError: raise StoreError(f'{display_name(file)} or its .done is not there. The same run computes what is missing.') from None
-        except (ValueError, KeyError, TypeError) as e: raise StoreError(f'{display_name(file)}: its .done is damaged ({type(e).__name__}: {e}). {cure}') from e
+        except FileNotFoundError: raise StoreError(f'{display_name(file)} or its marker in done is not there. The same run computes what is missing.') from None
+        except (ValueError, KeyError, TypeError) as e: raise StoreError(f'{display_name(file)}: its marker in done is damaged ({type(e).__name__}: {e}). {cure}') from e
         if len(data) != length: raise StoreError(f'{display_name(file)} has another length than when it was written: {len(data):,} bytes instead of {length:,}. {cure}')
         if hashlib.sha256(data).hexdigest() != digest: raise StoreError(f'{display_name(file)} is damaged: it has another checksum. {cure}')
         try: yield from from_table(parquet.read_table(io.BytesIO(data)), self.job['features'])
@@ -282,7 +282,7 @@ class Shards(Place):
 
     def clear(self):
         "Delete what was written here; the folder too, if nothing else is in it"
-        self.remove('job.json', 'shards', 'plan', 'calibration.json') # in this order: without job.json nothing counts
+        self.remove('job.json', 'done', 'shards', 'plan', 'calibration.json') # in this order: without job.json nothing counts
         if not self.list(): self.remove('')
         self.__dict__.pop('job', None)
 

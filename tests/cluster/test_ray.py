@@ -46,7 +46,7 @@ def test_two_nodes_and_one_laptop(ray_cluster, second_node, photos, tmp_path):
 def test_a_node_is_killed(ray_cluster, second_node, photos, tmp_path):
     rec = ImageRecommender(photos, store=tmp_path/'store', model='efficientnet-lite0')
     def kill():
-        while not list((tmp_path/'store').glob('shards/*/shards/*.done')): time.sleep(.05)
+        while not list((tmp_path/'store').glob('shards/*/done/*.json')): time.sleep(.05)
         ray_cluster.remove_node(second_node, allow_graceful=False)
     killer = threading.Thread(target=kill)
     killer.start()
@@ -62,7 +62,7 @@ def test_the_one_that_directs_is_killed(ray_cluster, photos, tmp_path):
     code = (f'from image_recommender import ImageRecommender; from image_recommender.runners import RayRunner\n'
             f'ImageRecommender({str(photos)!r}, store={str(tmp_path/"store")!r}, model="efficientnet-lite0").index(progress=False, runner=RayRunner({ray_cluster.address!r}, cpus=1, shard_size=3))')
     driver = subprocess.Popen([sys.executable, '-c', code])
-    while len(list((tmp_path/'store').glob('shards/*/shards/*.done'))) < 4:
+    while len(list((tmp_path/'store').glob('shards/*/done/*.json'))) < 4:
         assert driver.poll() is None
         time.sleep(.02)
     driver.send_signal(signal.SIGKILL)
@@ -70,7 +70,7 @@ def test_the_one_that_directs_is_killed(ray_cluster, photos, tmp_path):
     time.sleep(3) # Ray notices that nobody waits for the rest any more
     rec = ImageRecommender(photos, store=tmp_path/'store', model='efficientnet-lite0')
     known = len(rec.db)
-    made = {p.name for p in (tmp_path/'store').glob('shards/*/shards/*.done')}
+    made = {p.name for p in (tmp_path/'store').glob('shards/*/done/*.json')}
     report = rec.index(progress=False, runner=RayRunner(ray_cluster.address, cpus=1, shard_size=3))
     assert known + report.added == N == len(rec)
     assert made # there was something to take over
@@ -79,7 +79,7 @@ def test_object_storage_and_a_shard_that_cannot_be_written(ray_cluster, photos, 
     where = tmp_path/'features'
     report = extract_features(photos, where, model='efficientnet-lite0', runner=RayRunner(ray_cluster.address, cpus=1, shard_size=10), progress=False)
     assert (report.images, report.bad, report.failed) == (N, 2, {})
-    (where/'shards/00001.done').unlink()
+    (where/'done/00001.json').unlink()
     (where/'shards/00001.parquet').unlink()
     (where/'shards/00001.parquet').mkdir()
     report = extract_features(photos, where, model='efficientnet-lite0', runner=RayRunner(ray_cluster.address, cpus=1, shard_size=10), progress=False)
