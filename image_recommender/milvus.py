@@ -105,7 +105,7 @@ def from_vector(name:str, # of a metric
     if METRICS[name] == 'HAMMING': return np.frombuffer(b''.join(vector) if isinstance(vector, list) else bytes(vector), np.uint64)
     return np.asarray(vector, np.float32).astype(dtype)
 
-# %% ../nbs/13a_milvus.ipynb #9ae9c5e6
+# %% ../nbs/13a_milvus.ipynb #f54a3848
 _AWAY = re.compile(r'unavailable|fail(ed)? connecting|connection|deadline|timed? ?out|not ready|not healthy|no available|service resource|channel', re.IGNORECASE)
 
 class MilvusStore:
@@ -372,8 +372,17 @@ class MilvusStore:
         for rows in self._stream(self.metrics[0], expr, FACTS, batch) if self.metrics else (): yield from map(from_row, rows)
 
     def rows(self,
-             ids:Iterable[int], # of images
-            ) -> dict[int, dict[str, np.ndarray]]: # {id: {metric: (dim,)}} of those that are complete
+             ids:Sequence[int], # n images
+             names:Iterable[str], # metrics
+            ) -> dict[str, np.ndarray]: # {metric: (n, dim)}
+        "Several features of some images, in the order of ids; raises KeyError for an image that is not there, or not complete"
+        found = self.complete(ids)
+        if missing := [i for i in ids if i not in found]: raise KeyError(f'no features are stored for image {missing[0]}')
+        return {n: np.array([found[i][n] for i in ids], spec['dtype']).reshape(len(ids), spec['dim']) for n in names if (spec := self.declared(n))}
+
+    def complete(self,
+                 ids:Iterable[int], # of images
+                ) -> dict[int, dict[str, np.ndarray]]: # {id: {metric: (dim,)}} of those that are complete
         "All features of some images; one that is not complete, or is just being replaced, is left out"
         ids = list(ids)
         metrics = self.metrics
@@ -387,11 +396,8 @@ class MilvusStore:
                  name:str, # of a metric
                 ) -> np.ndarray: # (n, dim)
         "Rows of a metric, in the order of ids; raises KeyError for an image that is not there"
-        rows = self.rows(ids)
-        if missing := [i for i in ids if i not in rows]: raise KeyError(f'no {name} feature is stored for image {missing[0]}')
-        spec = self.declared(name)
-        if spec is None: raise KeyError(f'{name!r} is not declared')
-        return np.array([rows[i][name] for i in ids], spec['dtype']).reshape(len(ids), spec['dim'])
+        if self.declared(name) is None: raise KeyError(f'{name!r} is not declared')
+        return self.rows(ids, [name])[name]
 
     def stream(self,
                names:Iterable[str], # metrics
@@ -400,7 +406,7 @@ class MilvusStore:
         "All images that are complete, in order of id, a batch at a time"
         names = list(names)
         for records in self._stream(self.metrics[0], '', [], batch) if self.metrics else ():
-            rows = self.rows([r['id'] for r in records])
+            rows = self.complete([r['id'] for r in records])
             if rows: yield np.array(list(rows), np.int64), {n: np.array([r[n] for r in rows.values()]) for n in names}
 
     def count_complete(self,
@@ -543,7 +549,7 @@ def choose(library:Library, # whose store this is
     for other in own_ids[1:]: ids = np.intersect1d(ids, other) # type: ignore[arg-type]
     return Selection(store, ' and '.join(e for e, _ in conditions if e), (lambda r: all(c(r) for c in checks)) if checks else None, None if ids is None else np.unique(ids[ids > 0]))
 
-# %% ../nbs/13a_milvus.ipynb #fb6ae826
+# %% ../nbs/13a_milvus.ipynb #3ea34381
 class MilvusView:
     "What can be searched in a Milvus store, for one question"
     def __init__(self,
@@ -570,7 +576,7 @@ class MilvusView:
         if new := [i for i in dict.fromkeys(map(int, ids)) if i not in self._rows]:
             if len(self._rows) > 20_000: self._rows.clear()
             self._rows.update(dict.fromkeys(new), **{}) # None: asked for, not there
-            self._rows.update(self.store.rows(new))
+            self._rows.update(self.store.complete(new))
 
     def id_at(self,
               position:int, # of a row
@@ -674,7 +680,7 @@ class MilvusView:
         best, seen, start = [Best(n) for _ in questions], list[np.ndarray](), 0
         wanted = chosen.passing() if chosen.expr or chosen.check or chosen.ids is not None else (r['id'] for rows in self.store._stream(self.store.metrics[0], '', [], 10_000) for r in rows)
         for some in chunked(wanted, 1000):
-            rows = self.store.rows(some)
+            rows = self.store.complete(some)
             if not rows: continue
             ids, arrays = np.array(list(rows), np.int64), {m: np.array([r[m] for r in rows.values()], f.dtype) for m, f in self.features.items()}
             part = Part(ids, arrays, {m: f.informative(arrays[m]) for m, f in self.features.items()}, None)

@@ -259,7 +259,7 @@ class ShardExtractor:
                 following = next(waiting, None)
         if failed: raise StoreError(f'{len(failed):,} of {len(names):,} shards could not be computed, the first because of: {next(iter(failed.values()))}. What was computed is stored; index() again computes the rest.')
 
-# %% ../nbs/13d_runners.ipynb #a61fc5fd
+# %% ../nbs/13d_runners.ipynb #cb16be54
 @dataclass
 class ExtractReport:
     "What a run of `extract_features` did"
@@ -271,7 +271,7 @@ class ExtractReport:
     failed: dict[str, str] = field(default_factory=dict) # {name of a shard: why it is not there}
 
     def __str__(self):
-        lines = [f'{self.shards:,} shards, {self.computed:,} of them computed now: {self.images:,} images, {self.bad:,} bad, {self.seconds:.1f} s']
+        lines = [f'{self.shards:,} shard{"s"*(self.shards != 1)}, {self.computed:,} of them computed now: {self.images:,} images, {self.bad:,} bad, {self.seconds:.1f} s']
         if self.failed: lines.append(f'{len(self.failed):,} shards are missing, the first because of: {next(iter(self.failed.values()))}. The same call tries them again.')
         return '\n'.join(lines)
 

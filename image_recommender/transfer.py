@@ -137,7 +137,7 @@ def _store(library, db, batch, where) -> int:
     for bad in batch.bad: db.add_bad(bad)
     return len(records)
 
-# %% ../nbs/13e_transfer.ipynb #fa782d3b
+# %% ../nbs/13e_transfer.ipynb #ab40df1e
 def export_features(library:Library, # that is indexed
                     where:str|os.PathLike, # new folder, or URL of one
                     storage:Mapping|None=None, # what fsspec needs to get there, as keys
@@ -156,6 +156,6 @@ def export_features(library:Library, # that is indexed
     with tqdm(total=len(ids), unit='img', desc='export', disable=not progress) as bar:
         for name, part in zip(shards.names, chunked(ids.tolist(), size)):
             part = list(part)
-            shards.save(name, [Batch(db.get_many(part), {n: db.features(part, n) for n in names})])
+            shards.save(name, [Batch(db.get_many(part), db.rows(part, names))])
             bar.update(len(part))
     return len(ids)

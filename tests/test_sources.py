@@ -149,8 +149,9 @@ def test_missing_extra_is_named(monkeypatch, module, source, extra):
 
 def test_errors_say_what_to_do_and_show_no_secret():
     class NoCredentialsError(Exception): pass
-    url, options = 's3://%s@bucket/x?sig=SIGNED' % 'key:pass', {'secret': 'verysecret', 'client_kwargs': {'token': 'othersecret'}}
-    for e in NoCredentialsError('no'), PermissionError('verysecret'), FileNotFoundError('verysecret'), RuntimeError('x verysecret othersecret http://%s@h/?sig=SIGNED\nline' % 'u:p'), ImportError('x'):
+    who, other = 'key:pass', 'u:p'
+    url, options = f's3://{who}@bucket/x?sig=SIGNED', {'secret': 'verysecret', 'client_kwargs': {'token': 'othersecret'}}
+    for e in NoCredentialsError('no'), PermissionError('verysecret'), FileNotFoundError('verysecret'), RuntimeError(f'x verysecret othersecret http://{other}@h/?sig=SIGNED\nline'), ImportError('x'):
         text = str(sources._explained(e, url, options))
         assert '\n' not in text and not any(s in text for s in ('verysecret', 'othersecret', 'SIGNED', 'pass@', 'u:p@'))
     assert 'AWS_ACCESS_KEY_ID' in str(sources._explained(NoCredentialsError('no'), url, options))

@@ -126,6 +126,12 @@ def test_three_thousand(server, tmp_path):
         assert [m.path.parent.name for m in there.similar(query, where='3/*')] == ['3']*5
     assert found >= 47 # of 50
 
+def test_and_home_again(remote, local, photos, tmp_path):
+    assert remote.export_features(tmp_path/'features') == 60
+    home = ImageRecommender.from_features(tmp_path/'store', tmp_path/'features', root=photos, model='efficientnet-lite0')
+    query = sorted(photos.rglob('*.png'))[3]
+    assert answer(home.similar(query)) == answer(local.similar(query)) and home.index(progress=False).added == 0
+
 # One contract, two stores
 
 @pytest.fixture(params=['local', 'milvus'])
@@ -174,6 +180,9 @@ def test_contract_images(store):
     for i, row in zip(ids, features['color']): np.testing.assert_array_equal(streamed[i], row)
     with pytest.raises(KeyError): store.get_many([ids[0], 98765])
     with pytest.raises(KeyError): store.features([98765], 'clip')
+    both = store.rows(ids, ['color', 'phash'])
+    assert list(both) == ['color', 'phash'] and both['phash'].dtype == np.uint64
+    np.testing.assert_array_equal(both['phash'], features['phash'])
 
 def test_contract_again_and_away(store):
     declare(store)
@@ -209,7 +218,7 @@ def test_half_an_image_is_never_shown(server):
     row = dict(store._query('phash', f'id == {ids[1]}', ['*'])[0], sha256='ff'*32) # its hash is that of another content
     store._write('upsert', 'phash', data=[dict(row, vector=rows(1)['phash'][0].tobytes())])
     store._write('delete', 'clip', filter=f'id in [{ids[2]}]') # deleted first
-    assert set(store.rows(ids)) == set(ids[3:])
+    assert set(store.complete(ids)) == set(ids[3:])
     rec = ImageRecommender('.', store=server.url('half'), model='efficientnet-lite0')
     found = rec.similar(dict(zip(['clip', 'color', 'phash'], (rows(6)[n][0] for n in ('clip', 'color', 'phash')))), k=6)
     assert sorted(m.id for m in found) == sorted(ids[3:])
@@ -279,7 +288,7 @@ def test_killed_while_importing_and_asking(server, photos, features, local):
     writer.terminate()
     writer.wait()
     store = MilvusStore(server.url('killed', '')) # of its images, all that were acknowledged are whole
-    assert len(store.rows([path_id(f'a/{i}.png') for i in range(acknowledged)])) == acknowledged
+    assert len(store.complete([path_id(f'a/{i}.png') for i in range(acknowledged)])) == acknowledged
     assert len(ImageRecommender('.', store=server.url('killed'), model='efficientnet-lite0').similar({'clip': np.ones(8)}, weights={'clip': 1})) == 5
 
 def _lines(process, seconds):
