@@ -476,7 +476,7 @@ def evaluate(labels:LabelsOf=None, # what belongs together
             if not file: continue
             with _Saving(file): make().savefig(file, dpi=120)
 
-# %% ../nbs/20_cli.ipynb #f4da9c44
+# %% ../nbs/20_cli.ipynb #03d65863
 Host = Annotated[str, typer.Option(help='Address to listen on; default: this computer alone.')]
 Port = Annotated[int | None, typer.Option(help='Port to listen on; default: any that is free.', min=1, max=65535)]
 Theme = Annotated[str, typer.Option(help="'light', 'dark', or 'auto': what the system prefers.")]
@@ -495,7 +495,9 @@ def explore(library:Library='.', # folder of the collection
     "Look for images by clicking: a page in the browser, until Ctrl-C."
     from image_recommender.app import serve
     with _Sentences():
-        _ = ImageRecommender(library, store=store, model=model, device=device).view # what is wrong is told now
+        rec = ImageRecommender(library, store=store, model=model, device=device)
+        _ = rec.view # what is wrong is told now
+        if hasattr(rec, 'remote'): rec.explore() # says that it cannot
         try: serve(dict(root=library, store=store, model=model, device=device), host, port, theme, browser, lambda words: say(words, err=True))
         except KeyboardInterrupt: raise typer.Exit(OK) from None
 

@@ -105,7 +105,7 @@ def from_vector(name:str, # of a metric
     if METRICS[name] == 'HAMMING': return np.frombuffer(b''.join(vector) if isinstance(vector, list) else bytes(vector), np.uint64)
     return np.asarray(vector, np.float32).astype(dtype)
 
-# %% ../nbs/13a_milvus.ipynb #f54a3848
+# %% ../nbs/13a_milvus.ipynb #ec5ec636
 _AWAY = re.compile(r'unavailable|fail(ed)? connecting|connection|deadline|timed? ?out|not ready|not healthy|no available|service resource|channel', re.IGNORECASE)
 
 class MilvusStore:
@@ -418,6 +418,11 @@ class MilvusStore:
     def last_change(self) -> int: # a number that grows
         "When to look again at what others may have written: every few seconds"
         return int(time.time()//5)
+
+    def unignore(self,
+                 path:str, # relative to the root
+                ):
+        "Nothing: no file is left alone here, what was removed comes back with the next index()"
 
     def checkpoint(self): "Everything that was acknowledged is in Milvus' log already"
 

@@ -110,7 +110,7 @@ class LocalRunner:
         "Compute shards"
         yield from map(Worker(work), names)
 
-# %% ../nbs/13d_runners.ipynb #4d0c79b1
+# %% ../nbs/13d_runners.ipynb #91a57700
 @dataclass
 class RayRunner:
     "Computes shards on a Ray cluster, by Ray Data"
@@ -153,10 +153,13 @@ class RayRunner:
         logging.getLogger('ray.data').setLevel(logging.ERROR)
         if ray.is_initialized(): return ray, False
         alone = {} if self.address or os.environ.get('RAY_ADDRESS') else dict(include_dashboard=False)
+        said = os.environ.setdefault('RAY_BACKEND_LOG_LEVEL', 'fatal') # else its core writes what goes on inside it to stderr
         try: ray.init(address=self.address, log_to_driver=False, logging_level=logging.ERROR, **alone)
         except Exception as e: # of many kinds: no answer, another token, another version
             raise ConnectionError(f'no Ray cluster answers at {self.address or os.environ.get("RAY_ADDRESS") or "this machine"} ({type(e).__name__}: {str(e).strip().splitlines()[0] if str(e).strip() else "no reason given"}). '
                                   'On its head run: ray start --head; the same RAY_AUTH_TOKEN, Python and Ray are needed on all machines.') from e
+        finally:
+            if said == 'fatal': os.environ.pop('RAY_BACKEND_LOG_LEVEL', None)
         return ray, True
 
     def _room(self, ray) -> int:

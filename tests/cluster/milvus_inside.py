@@ -263,7 +263,8 @@ def test_index_update_remove(server, photos, tmp_path, local):
     assert (report.added, report.removed, report.total) == (2, 1, 60)
     assert rec.record(changed).width == 50 and rec.record(gone) is None
     assert rec.remove(folder/'new.png') == 1 and len(rec) == 59
-    assert rec.update([folder/'new.png']).added == 1 and len(rec) == 60
+    assert rec.add(folder/'new.png').added == 1 and len(rec) == 60
+    assert rec.remove(folder/'new.png') == 1 and rec.update([folder/'new.png']).added == 1 and len(rec) == 60
     from image_recommender.runners import LocalRunner
     again = ImageRecommender(folder, store=server.url('sharded'), model='efficientnet-lite0')
     assert again.index(progress=False, runner=LocalRunner(shard_size=7)).added == 60
