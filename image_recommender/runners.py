@@ -110,7 +110,7 @@ class LocalRunner:
         "Compute shards"
         yield from map(Worker(work), names)
 
-# %% ../nbs/13d_runners.ipynb #91a57700
+# %% ../nbs/13d_runners.ipynb #33273a72
 @dataclass
 class RayRunner:
     "Computes shards on a Ray cluster, by Ray Data"
@@ -152,6 +152,7 @@ class RayRunner:
         except ImportError as e: raise ImportError("runner='ray' needs Ray: pip install 'image_recommender[ray]'") from e
         logging.getLogger('ray.data').setLevel(logging.ERROR)
         if ray.is_initialized(): return ray, False
+        self._knock()
         alone = {} if self.address or os.environ.get('RAY_ADDRESS') else dict(include_dashboard=False)
         said = os.environ.setdefault('RAY_BACKEND_LOG_LEVEL', 'fatal') # else its core writes what goes on inside it to stderr
         try: ray.init(address=self.address, log_to_driver=False, logging_level=logging.ERROR, **alone)
@@ -161,6 +162,15 @@ class RayRunner:
         finally:
             if said == 'fatal': os.environ.pop('RAY_BACKEND_LOG_LEVEL', None)
         return ray, True
+
+    def _knock(self):
+        "Ray itself asks for minutes where nobody answers"
+        address = self.address or os.environ.get('RAY_ADDRESS', '')
+        host, colon, port = address.removeprefix('ray://').rpartition(':')
+        if not colon or not port.isdigit(): return # 'auto', 'local', and what only Ray understands
+        try: socket.create_connection((host.strip('[]'), int(port)), timeout=10).close()
+        except OSError as e:
+            raise ConnectionError(f'no Ray cluster answers at {address} ({e.strerror or e}). On its head run: ray start --head --port={port}') from e
 
     def _room(self, ray) -> int:
         "How many workers there is room for, with a processor left free"
