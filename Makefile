@@ -4,6 +4,8 @@ VENV ?= .venv
 VENV_BIN ?= $(VENV)/bin
 # Tests and demo never ask the model hub: the offline embedder comes with a package.
 export HF_HUB_OFFLINE ?= 1
+# An environment that happens to be active lends its packages to IPython, and thus to the tests of the notebooks.
+unexport VIRTUAL_ENV PYTHONPATH
 
 .PHONY: help demo install dev hooks test torture check lint notebooks notebooks-check docs docs-serve readme wheel-test wheel-test-full clean
 

@@ -34,7 +34,7 @@ setup(
                  'Topic :: Scientific/Engineering :: Image Recognition',
                  *(f'Programming Language :: Python :: {v}' for v in pythons)],
     packages=find_packages(include=['image_recommender', 'image_recommender.*']),
-    include_package_data=True,
+    package_data={cfg['lib_name']: ['static/**/*']},
     python_requires=f">={cfg['min_python']}",
     install_requires=cfg['requirements'].split(),
     extras_require=extras,

@@ -57,11 +57,13 @@ def to_table(batches:Iterable[Batch], # as `Extractor.run` gives them
                    size=of_good('size', pa.int64()), mtime_ns=of_good('mtime_ns', pa.int64()), sha256=of_good('sha256', pa.binary()),
                    width=of_good('width', pa.int32()), height=of_good('height', pa.int32()), format=of_good('format', pa.string()),
                    taken=of_good('taken', pa.float64()))
+    absent = np.arange(n) >= len(good)
     for name, spec in specs.items():
         rows = np.zeros((n, spec['dim']), spec['dtype'])
         if good: rows[:len(good)] = np.concatenate([b.rows[name] for b in batches if b.records])
-        values, absent = pa.array(rows.ravel()), np.arange(n) >= len(good)
-        columns[name] = pa.array(rows.ravel(), mask=absent) if spec['dim'] == 1 else pa.FixedSizeListArray.from_arrays(values, spec['dim'], mask=pa.array(absent))
+        if spec['dim'] == 1: columns[name] = pa.array(rows.ravel(), mask=absent)
+        # Not FixedSizeListArray: Arrow before 26 writes missing ones to Parquet and cannot read them.
+        else: columns[name] = pa.ListArray.from_arrays(np.arange(n+1)*spec['dim'], pa.array(rows.ravel()), mask=pa.array(absent))
     return pa.table(columns)
 
 def from_table(table:pa.Table, # from `to_table`
@@ -84,8 +86,9 @@ def _rows(table, name, spec, good) -> np.ndarray: # (good.sum(), dim)
     "A column of features of the rows that have them"
     if name not in table.column_names: raise ValueError(f'there is no column {name!r}')
     column = table.column(name).combine_chunks().filter(good)
-    values = column if spec['dim'] == 1 else column.flatten()
-    if len(values) != good.sum()*spec['dim'] or values.null_count: raise ValueError(f'the column {name!r} has not {spec["dim"]} values for each image')
+    if even := spec['dim'] == 1: values = column
+    elif even := hasattr(column, 'flatten') and set(column.value_lengths().to_pylist()) <= {spec['dim']}: values = column.flatten()
+    if not even or values.null_count: raise ValueError(f'the column {name!r} has not {spec["dim"]} values for each image')
     return values.to_numpy(zero_copy_only=False).astype(spec['dtype'], copy=False).reshape(-1, spec['dim'])
 
 # %% ../nbs/13c_shards.ipynb #b1a76cd3

@@ -4,10 +4,12 @@ from pathlib import Path
 import pytest
 
 root = Path(__file__).parent.parent
-# Requirements that no module imports by name: voila and ipykernel are started as processes, torch imports onnx to export a model.
-NOT_IMPORTED = {'voila', 'ipykernel', 'onnx'}
+# Requirements that no module imports by name: voila and ipykernel are started as processes, torch imports onnx to export a model,
+# datasets has to be there only where its data sets are given.
+NOT_IMPORTED = {'voila', 'ipykernel', 'onnx', 'datasets'}
 # Modules whose name is not that of their distribution; the others are the same but for case and `-`.
-DISTRIBUTION = dict(PIL='pillow', yaml='pyyaml', skimage='scikit-image', open_clip='open-clip-torch', faiss='faiss-cpu', jscatter='jupyter-scatter', umap='umap-learn')
+DISTRIBUTION = dict(PIL='pillow', yaml='pyyaml', skimage='scikit-image', open_clip='open-clip-torch', faiss='faiss-cpu', jscatter='jupyter-scatter', umap='umap-learn',
+                    sklearn='scikit-learn', IPython='ipython')
 PHOTOGRAPH = '.jpg', '.jpeg', '.png', '.webp', '.gif', '.bmp', '.tif', '.tiff', '.heic', '.avif'
 
 
@@ -41,19 +43,32 @@ def outputs(notebook):
     "The text that the cells of a notebook have printed or shown"
     return json.dumps([c.get('outputs', []) for c in json.loads(text_of(notebook))['cells']], ensure_ascii=False)
 
-def imported(paths):
-    "Every third-party module that these files import at the top or inside a function"
-    nodes = [n for p in paths for n in ast.walk(ast.parse(Path(p).read_text(encoding='utf-8')))]
+def imported(paths): return imported_by(Path(p).read_text(encoding='utf-8') for p in paths)
+
+def imported_by(sources):
+    "Every third-party module that these texts import at the top or inside a function"
+    nodes = [n for s in sources for n in ast.walk(ast.parse(s))]
     names = [a.name for n in nodes if isinstance(n, ast.Import) for a in n.names]
     names += [n.module for n in nodes if isinstance(n, ast.ImportFrom) and not n.level]
     return {n.split('.')[0] for n in names} - set(sys.stdlib_module_names) - {'image_recommender'}
 
-def declared():
-    "Names of all requirements of settings.ini except those of development"
+def settings():
     config = configparser.ConfigParser(delimiters=['='])
     config.read(root/'settings.ini', encoding='utf-8')
-    return {re.match(r'[\w.-]+', r)[0].lower().replace('_', '-') for key, value in config['DEFAULT'].items()
-            if key.endswith('requirements') and key != 'dev_requirements' for r in value.split()}
+    return config['DEFAULT']
+
+def declared(*keys):
+    "Names of the requirements of settings.ini under these keys; without keys: all except those of development"
+    return {re.match(r'[\w.-]+', r)[0].lower().replace('_', '-') for key, value in settings().items()
+            if (key in keys if keys else key.endswith('requirements') and key != 'dev_requirements') for r in value.split()}
+
+def distributions(modules): return {DISTRIBUTION.get(m, m).lower().replace('_', '-') for m in modules}
+
+def cells_of(notebook):
+    "Code cells that tests run and that are not exported, as Python"
+    for cell in json.loads(notebook.read_text(encoding='utf-8'))['cells']:
+        source = ''.join(cell['source'])
+        if cell['cell_type'] == 'code' and not re.search(r'^#\|\s*(export|eval:\s*false)', source, re.M): yield re.sub(r'^\s*[!%].*$', '', source, flags=re.M)
 
 def test_no_secrets(tracked, tmp_path):
     assert secrets_in(tracked) == []
@@ -75,7 +90,26 @@ def test_notebooks_show_no_path_of_a_machine(tracked):
     assert {name_of(p): found for p in notebooks if (found := machine_paths(outputs(p)))} == {}
 
 def test_imports_are_declared_and_declared_ones_imported():
-    modules = imported((root/'image_recommender').glob('*.py'))
-    distributions = {DISTRIBUTION.get(m, m).lower().replace('_', '-') for m in modules}
-    assert distributions - declared() == set(), 'imported, but not in settings.ini'
-    assert declared() - distributions - NOT_IMPORTED == set(), 'in settings.ini, but nothing imports it'
+    found = distributions(imported((root/'image_recommender').glob('*.py')))
+    assert found - declared() == set(), 'imported, but not in settings.ini'
+    assert declared() - found - NOT_IMPORTED == set(), 'in settings.ini, but nothing imports it'
+
+def test_what_tests_import_is_installed_for_development():
+    notebooks, tests = [*root.glob('nbs/**/[!.]*.ipynb')], [*root.glob('tests/**/*.py')]
+    modules = imported_by(s for p in notebooks for s in cells_of(p)) | imported(tests) - {p.stem for p in tests}
+    assert 'numpy' in modules
+    assert distributions(modules) - declared('requirements', 'dev_requirements') == set()
+
+def test_extras_that_are_named_exist(tracked):
+    extras = {key.removesuffix('_requirements') for key in settings() if key.endswith('_requirements')}
+    named = {p: set(re.split(r'\s*,\s*', ','.join(re.findall(r"image_recommender\[([\w, ]+)\]", text_of(p))))) - {''} for p in tracked if p.suffix in ('.ipynb', '.py', '.md', '.yml')}
+    assert 'faiss' in set().union(*named.values())
+    assert {name_of(p): names - extras for p, names in named.items() if names - extras} == {}
+    for module in (root/'image_recommender').glob('*.py'): # the extra that a message asks for
+        assert set(re.findall(r"_need\('\w+', '(\w+)'", module.read_text(encoding='utf-8'))) <= extras, module.name
+
+def test_lower_bounds_can_be_listed():
+    extras = [key.removesuffix('_requirements') for key in settings() if key.endswith('_requirements') and key != 'dev_requirements']
+    assert sorted(re.search('EXTRAS: ([a-z ]+)', (root/'.github/workflows/security.yml').read_text())[1].split()) == sorted(extras)
+    listed = subprocess.run([sys.executable, root/'tools/lowest.py', '--list', *extras], capture_output=True, text=True, check=True).stdout
+    assert 'ray[data]==' in listed and 'numpy==' in listed

@@ -12,7 +12,7 @@ LEFT_OUT = 'tests/browser', 'tests/trust', 'tests/test_docs.py', 'tests/test_rep
 
 def lowest(requirement):
     "`name==bound` of `name>=bound` or `name>=bound,<other`"
-    found = re.fullmatch(r'([\w.-]+)>=([\w.]+)([,<>=!\w.]*)', requirement)
+    found = re.fullmatch(r'([\w.-]+(?:\[[\w,-]+\])?)>=([\w.]+)([,<>=!\w.]*)', requirement)
     if not found: raise SystemExit(f'{requirement!r} in settings.ini has no lower bound: write name>=version')
     return f'{found[1]}=={found[2]}'
 
@@ -21,7 +21,7 @@ def constraints(extras=()):
     config = configparser.ConfigParser(delimiters=['='])
     config.read(root/'settings.ini', encoding='utf-8')
     cfg = config['DEFAULT']
-    return [lowest(r) for key in ('requirements', *(f'{e}_requirements' for e in extras)) for r in cfg[key].split()]
+    return list(dict.fromkeys(lowest(r) for key in ('requirements', *(f'{e}_requirements' for e in extras)) for r in cfg[key].split()))
 
 def run(*command, cwd=root):
     print('+', *(Path(c).name if os.path.isabs(c) else c for c in map(str, command)), flush=True)
