@@ -51,7 +51,7 @@ def check_arrays(paths:list[str], # n paths
         given['clip'] = a/np.maximum(np.linalg.norm(a, axis=1, keepdims=True), 1e-12)
     return given
 
-# %% ../nbs/07_library.ipynb #bbd9f0f4
+# %% ../nbs/07_library.ipynb #b794f66f
 class Library:
     "A folder of pictures and its store; `ImageRecommender` adds the questions"
     def __init__(self,
@@ -336,10 +336,22 @@ class Library:
         db = self._open()
         if isinstance(query, (int, np.integer)) and not isinstance(query, bool): return db.get(int(query)) if 0 < query < 2**63 else None
         if not isinstance(query, (str, os.PathLike)): return None
+        return next((r for name in self._names(query) if (r := db.find(name))), None)
+
+    def _names(self, query) -> list[str]:
+        "Relative paths under which a file may be known, the likelier first"
         path = self._existing(query)
         inside = Path(os.path.realpath(path.parent), path.name)
-        if inside.is_relative_to(root := os.path.realpath(self.root)) and (record := db.find(str(inside.relative_to(root)))): return record
-        return None if os.path.exists(path) else db.find(os.fspath(query))
+        names = [str(inside.relative_to(root))] if inside.is_relative_to(root := os.path.realpath(self.root)) else []
+        return names if os.path.exists(path) else [*names, os.fspath(query)]
+
+    def ids_at(self,
+               paths:Iterable[str|os.PathLike], # n files, as they are or relative to the root
+              ) -> np.ndarray: # (n,) int64; 0 for a file that is not indexed
+        "Ids of many images, as `record` gives them for each"
+        db, names = self._open(), [self._names(p) for p in paths]
+        first, last = (db.ids_at(n[at] if n else '' for n in names) for at in (0, -1))
+        return np.where(first, first, last)
 
     @property
     def paths(self) -> list[Path]:

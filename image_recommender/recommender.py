@@ -123,7 +123,7 @@ def _results(library, view, question, positions, k, within, among, collapse) -> 
     chance = chances(view, question, scored, view.calibration)
     if within is not None:
         near = chance['score'] <= within
-        if near.mean() > .5 and 2*len(positions) < len(view if among is None else among):
+        if near.mean() > .5 and len(positions) < len(view if among is None else among):
             more, = view.candidates([question], view.calibration, 4*len(positions), among=among)
             more = np.setdiff1d(more, [p for a in question if a.id is not None and (p := view.position(a.id)) is not None])
             if len(more := np.setdiff1d(more, positions)): return _results(library, view, question, np.union1d(positions, more), k, within, among, collapse)

@@ -4,10 +4,10 @@
 
 # %% ../nbs/13d_runners.ipynb #e8e002dc
 from __future__ import annotations
-import logging, os, pickle, socket
+import json, logging, os, socket
 from collections.abc import Iterable, Iterator, Mapping
 from copy import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -141,7 +141,9 @@ class RayRunner:
                 found = ray.data.from_items([dict(shard=n) for n in names], override_num_blocks=len(names)).map_batches(
                     _RayWorker, fn_constructor_args=(work,), batch_size=1, batch_format='numpy', num_cpus=self.cpus, num_gpus=self.gpus,
                     compute=ray.data.ActorPoolStrategy(min_size=1, max_size=min(self._room(ray), len(names))))
-                for row in found.iter_batches(batch_size=1, batch_format='numpy', prefetch_batches=0): yield pickle.loads(row['done'][0])
+                for row in found.iter_batches(batch_size=1, batch_format='numpy', prefetch_batches=0):
+                    said = json.loads(row['done'][0])
+                    yield Done(**dict(said, timing=Timing(**said['timing'])))
         finally:
             if ours: ray.shutdown()
 
@@ -185,7 +187,7 @@ class RayRunner:
 class _RayWorker:
     "A `Worker` as Ray Data wants it: rows in, rows out"
     def __init__(self, work): self.worker = Worker(work)
-    def __call__(self, rows): return {'done': [pickle.dumps(self.worker(str(name))) for name in rows['shard']]}
+    def __call__(self, rows): return {'done': [json.dumps(asdict(self.worker(str(name)))) for name in rows['shard']]}
 
 def make_runner(runner:str|Runner, # 'local', 'ray', or a runner
                ) -> Runner: # itself, or a new one with its defaults

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 from image_recommender import ImageRecommender, StoreError
-from image_recommender.database import Database, ImageRecord
+from image_recommender.database import Database, ImageRecord, Store
 from image_recommender.loader import BadImage
 from image_recommender.milvus import MilvusStore, path_id
 from image_recommender.remote import MilvusRecommender
+from image_recommender.search import Asked, View
 from image_recommender.shards import Shards
 
 class Server:
@@ -124,7 +125,15 @@ def test_three_thousand(server, tmp_path):
         assert answer(there.similar(query, exact=True)) == answer(exact)
         found += len({m.path.name for m in there.similar(query)} & {m.path.name for m in exact})
         assert [m.path.parent.name for m in there.similar(query, where='3/*')] == ['3']*5
+    for where in '3/*', {'name': '*[02468].jpg'}: # a cut that leaves more than a first look finds
+        assert {m.path.name for m in there.similar(query, within=1., where=where)} == {m.path.name for m in here.similar(query, within=1., where=where)}
     assert found >= 47 # of 50
+    seen = there.similar(query, k=2000).paths
+    assert len(seen) == 2000
+    for few in (100, 2000): # most of what is like it
+        first, second = (rec.recommend([rec.record('5/5.jpg').id, rec.record('0/7.jpg').id], k=20, seen=seen[:few]).paths for rec in (here, there))
+        assert len(second) == 20 and not set(second) & set(seen[:few])
+        assert len({p.name for p in first} & {p.name for p in second}) >= 16
 
 def test_and_home_again(remote, local, photos, tmp_path):
     assert remote.export_features(tmp_path/'features') == 60
@@ -137,8 +146,40 @@ def test_and_home_again(remote, local, photos, tmp_path):
 @pytest.fixture(params=['local', 'milvus'])
 def store(request, server, tmp_path):
     db = Database(tmp_path/'image_metadata.db') if request.param == 'local' else MilvusStore(server.url(f'contract_{time.time_ns()}'))
+    assert isinstance(db, Store)
     yield db
     db.close()
+
+@pytest.fixture(params=['local', 'milvus'])
+def recommender(request, local, remote): return local if request.param == 'local' else remote
+
+def test_contract_view(recommender):
+    view, ids = recommender.view, np.array(sorted(r.id for r in recommender.db.images()))
+    assert isinstance(view, View) and len(view) == 60
+    positions = view.positions(ids)
+    assert len(positions) == 60 and (np.diff(positions) > 0).all() and sorted(view.ids_at(positions)) == ids.tolist()
+    assert view.positions(np.array([987654321])).tolist() == [] and view.position(987654321) is None
+    for id in ids[:3].tolist(): assert view.id_at(view.position(id)) == id
+    assert set(view.sample(10)) <= set(positions) and len(view.sample(10)) == 10 and len(view.sample(1000)) == 60
+    some = positions[[5, 3, 40]]
+    for name, f in view.features.items():
+        assert view.rows(name, some).dtype == f.dtype and view.rows(name, some).shape == (3, f.dim)
+        np.testing.assert_array_equal(view.rows(name, some[::-1]), view.rows(name, some)[::-1])
+        assert view.distances(name, view.rows(name, some[:1])[0], some)[0] < 1e-3
+    question = [Asked({n: view.rows(n, some[:1])[0] for n in view.features}, dict(recommender.weights))]
+    of = lambda **kwargs: view.candidates([question], view.calibration, 10, **kwargs)[0]
+    album = view.choose(recommender, 'Album 1/*')
+    assert 20 <= len(album) <= 60 and len(view.choose(recommender, {'width': '>9999'})) == 0
+    paths = lambda found: [r.path for r in recommender.db.get_many(view.ids_at(found))]
+    for exact in (False, True):
+        nearest, inside = of(exact=exact), of(exact=exact, among=album)
+        assert len(nearest) >= 10 and some[0] in nearest and (np.diff(nearest) > 0).all()
+        assert len(inside) >= 10 and all(p.startswith('Album 1/') for p in paths(inside))
+        left = of(exact=exact, without=nearest)
+        assert len(left) >= 10 and not set(left) & set(nearest)
+        assert len(of(exact=exact, without=positions)) == 0
+        rest = of(exact=exact, among=album, without=inside[:3])
+        assert set(inside[3:]) <= set(rest) and not set(inside[:3]) & set(rest) and all(p.startswith('Album 1/') for p in paths(rest))
 
 def some(n, start=0, sha=1): return [ImageRecord(f'a/{i}.png', 10+i, 20+i, bytes([sha])*32, 30+i, 40, 'PNG', None if i%2 else 5.5) for i in range(start, start+n)]
 def rows(n, seed=0):

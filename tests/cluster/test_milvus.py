@@ -12,7 +12,7 @@ os.execv(sys.executable, [sys.executable, '-m', 'pytest', '-q', '-x', '-p', 'no:
 '''
 
 def alone(*args):
-    return subprocess.run(['unshare', '--map-root-user', '--net', sys.executable, *args], capture_output=True, text=True, timeout=600, cwd=INSIDE.parents[2])
+    return subprocess.run(['unshare', '--map-root-user', '--net', sys.executable, *args], capture_output=True, text=True, timeout=1200, cwd=INSIDE.parents[2])
 
 def test_milvus(on_linux, tmp_path):
     for package in ('milvus', 'pymilvus'):
