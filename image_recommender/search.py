@@ -19,8 +19,8 @@ from .index import Generation
 if TYPE_CHECKING: from image_recommender.library import Library
 
 # %% auto #0
-__all__ = ['SPARED', 'AT_ONCE', 'FEW', 'Part', 'read_delta', 'SearchView', 'Asked', 'Voice', 'listen', 'scan_part',
-           'find_candidates', 'Scored', 'score_exactly', 'chances', 'View']
+__all__ = ['SPARED', 'AT_ONCE', 'FEW', 'Part', 'read_delta', 'known_distances', 'SearchView', 'Asked', 'Voice', 'listen',
+           'scan_part', 'find_candidates', 'Scored', 'score_exactly', 'chances', 'View']
 
 # %% ../nbs/05a_search.ipynb #5989e44d
 @dataclass
@@ -43,7 +43,16 @@ def read_delta(db:Database, # the truth
     engine = ExactEngine(arrays['clip'], None, {}) if 'clip' in arrays else None
     return Part(ids, arrays, {n: f.informative(arrays[n]) for n, f in features.items()}, engine)
 
-# %% ../nbs/05a_search.ipynb #18d9eb5a
+# %% ../nbs/05a_search.ipynb #a01ff2d1
+def known_distances(feature:Feature, # that is compared
+                    query:np.ndarray|Callable, # (dim,); or a function of (n, dim) rows that gives (n,) distances
+                    rows:np.ndarray, # (n, dim)
+                   ) -> np.ndarray: # (n,) float32; nan where query or row holds no information
+    "Exact distance of a query to each row"
+    if callable(query): return query(rows)
+    return np.where(feature.informative(rows) & feature.informative(query[None]), feature.distance(query, rows), np.nan)
+
+# %% ../nbs/05a_search.ipynb #c56b9440
 SPARED = 300 # unwanted rows that cost less when they are found in vain than when they are hidden
 
 class SearchView:
@@ -129,9 +138,7 @@ class SearchView:
                   positions:np.ndarray, # (n,) of rows
                  ) -> np.ndarray: # (n,) float32; nan where query or row holds no information
         "Exact distance of `query` to some rows"
-        f, rows = self.features[name], self.rows(name, positions)
-        if callable(query): return query(rows)
-        return np.where(f.informative(rows) & f.informative(query[None]), f.distance(query, rows), np.nan)
+        return known_distances(self.features[name], query, self.rows(name, positions))
 
     def candidates(self,
                    questions:Sequence[Sequence[Asked]], # each of one part or several
@@ -144,7 +151,7 @@ class SearchView:
         "Rows worth an exact score: see `find_candidates`"
         if without is None or not len(without): return find_candidates(self, questions, calibration, n, exact, among)
         if among is None and len(without) <= SPARED: found = find_candidates(self, questions, calibration, n+len(without), exact)
-        else: found = find_candidates(self, questions, calibration, n, exact, np.setdiff1d(np.arange(self.starts[-1]) if among is None else among, [*without, *self.gone]))
+        else: found = find_candidates(self, questions, calibration, n, exact, np.setdiff1d(np.arange(self.starts[-1]) if among is None else among, np.union1d(without, self.gone)))
         return [np.setdiff1d(f, without) for f in found]
 
     def choose(self,

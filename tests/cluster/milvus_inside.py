@@ -1,5 +1,6 @@
 "Against a real Milvus server; run by test_milvus.py in a network namespace of its own"
 import os, signal, subprocess, sys, threading, time
+from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
@@ -210,7 +211,6 @@ def test_contract_images(store):
     assert len(set(ids)) == 5 and len(store) == 5 == store.count_complete(['clip', 'color', 'phash'])
     for name in features:
         np.testing.assert_array_equal(store.features(ids[::-1], name), features[name][::-1])
-    from dataclasses import replace
     assert [replace(r, id=None) for r in store.get_many(ids)] == records
     assert store.get(ids[2]).path == 'a/2.png' == store.find('a/2.png').path and store.get(77) is None and store.find('b') is None
     assert store.ids_at(['a/3.png', 'nothing', 'a/0.png']).tolist() == [ids[3], 0, ids[0]]
@@ -265,6 +265,23 @@ def test_half_an_image_is_never_shown(server):
     assert sorted(m.id for m in found) == sorted(ids[3:])
     assert sorted(m.id for m in rec.similar({'color': rows(6)['color'][0]}, weights={'color': 1}, k=6, exact=True)) == sorted(ids[3:])
     assert len(store) == 5 and store.find('a/2.png') is None
+
+def test_half_an_import_is_never_shown(server, monkeypatch):
+    "Features whose files are not at hand have no SHA-256 that could mark them"
+    store, records, write = MilvusStore(server.url('unmarked')), some(3, sha=0), MilvusStore._write
+    records = [replace(r, sha256=b'') for r in records]
+    declare(store)
+    ids = store.add(records, rows(3))
+    assert set(store.complete(ids)) == set(ids) and store.get(ids[0]).sha256 == b''
+    def no_embeddings(self, method, what, **kwargs):
+        if what == 'clip': raise StoreError('gone')
+        write(self, method, what, **kwargs)
+    monkeypatch.setattr(MilvusStore, '_write', no_embeddings)
+    with pytest.raises(StoreError, match='gone'): store.add(records[:1], rows(1, seed=9))
+    monkeypatch.undo()
+    assert set(store.complete(ids)) == set(ids[1:])
+    store.add(records[:1], rows(1, seed=9))
+    np.testing.assert_array_equal(store.features(ids[:1], 'color'), rows(1, seed=9)['color'])
 
 def test_other_collections(server, photos, features):
     store, _ = fill(server, 'other')
